@@ -139,3 +139,9 @@ def test_a_test_of_many_cases_goes_on_after_a_failure_and_names_each() -> None:
         is_well()
     assert seen == [1, 2, 3, 4]
     assert [error.__notes__ for error in caught.value.exceptions] == [["case: (2, False)"], ["case: (4, False)"]]
+
+
+def test_whoever_calls_for_a_unit_asks_the_server_on_which_it_lives() -> None:
+    direct = re.compile(r"(?:self\._(?:client|evolution)|context\.client)\b(?!\))[^\n]*\brecord\.instance\b")
+    calls = {str(module): direct.findall(module.read_text()) for module in MODULES if "supervisors" in module.parts}
+    assert {module: found for module, found in calls.items() if found} == {}, "use Unit.evolution(client)"

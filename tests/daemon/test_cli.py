@@ -72,6 +72,8 @@ def test_the_commands_are_those_that_operators_were_promised() -> None:
     assert names >= {"units rename", "units pause", "units resume"}
     assert names >= {"privacy export", "privacy erase", "privacy retention"}
     assert names >= {"dead-letters list", "dead-letters replay", "admin add", "admin password", "admin list"}
+    assert names >= {f"servers {verb}" for verb in ("list", "add", "change", "pause", "resume", "remove")}
+    assert names >= {"units move"}
     assert names >= {"admin disable", "admin enable", "tokens mint", "tokens list", "tokens revoke"}
     assert names >= {f"organizations {verb}" for verb in ("add", "list", "add-unit", "remove-unit", "mint", "revoke")}
 
@@ -334,6 +336,51 @@ def test_dead_letters_are_listed_newest_first_with_phones_masked(database: str) 
     listing = json.loads(invoke("dead-letters", "list", "--json", "--unit", str(unit), "--before", "3").output)
     assert [dead_letter["id"] for dead_letter in listing] == [2, 1]
     assert invoke("dead-letters", "list", "--unit", "loja").exit_code == 1
+
+
+def test_servers_are_kept_with_their_keys_sealed_and_no_key_is_ever_shown(
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ZAPLINE_MASTER_KEY", "m" * 40)
+    file = tmp_path / "evo-2.key"
+    file.write_text(f"{CANARY}\n")
+    output = []
+
+    def run(*args: str, code: int = 0, input: str | None = None) -> str:
+        result = invoke("servers", *args, input=input)
+        assert result.exit_code == code, result.output
+        output.append(result.output)
+        return result.output
+
+    run("add", "evo-2", "http://evolution-2.example/", "--key-file", str(file))
+    run("add", "evo-3", "http://evolution-3.example", "--weight", "50", input=f"{CANARY}-3\n")
+    assert "already" in run("add", "evo-2", "http://evolution-4.example", "--key-file", str(file), code=1)
+    assert "address" in run("add", "evo-4", "http://evolution-2.example", "--key-file", str(file), code=1)
+    assert "name" in run("add", "Evo 4", "http://evolution-4.example", "--key-file", str(file), code=1)
+    assert "key" in run("add", "evo-4", "http://evolution-4.example", "--key-file", str(tmp_path / "none"), code=1)
+    assert "setting" not in run("pause", "environment")
+    assert "EVOLUTION_API_URL" in run("change", "environment", "--url", "http://evolution.example", code=1)
+    run("change", "evo-3", "--weight", "70", "--key-file", "-", input=f"{CANARY}-4\n")
+    run("change", "evo-3", code=2)
+    listed = json.loads(run("list", "--json"))
+    assert [(row["name"], row["url"], row["weight"], row["units"], row["pausedAt"] is None) for row in listed] == [
+        ("environment", None, 100, 0, False),
+        ("evo-2", "http://evolution-2.example", 100, 0, True),
+        ("evo-3", "http://evolution-3.example", 70, 0, True),
+    ]
+    stored = rows(database, "select name, sealed_key from zapline.evolution_servers where sealed_key is not null")
+    sealed = {str(name): bytes(key) for name, key in stored if isinstance(key, bytes)}
+    assert keys.unseal_server_key(b"m" * 40, "evo-2", sealed["evo-2"]) == CANARY
+    assert keys.unseal_server_key(b"m" * 40, "evo-3", sealed["evo-3"]) == f"{CANARY}-4"
+    assert keys.unseal_server_key(b"m" * 40, "evo-3", sealed["evo-2"]) is None, "a key opens its own server only"
+    assert keys.unseal_server_key(b"n" * 40, "evo-2", sealed["evo-2"]) is None
+    run("remove", "evo-3")
+    assert "evo-3" in run("remove", "evo-3", code=1)
+    run("add", "evo-3", "http://evolution-3.example", "--key-file", str(file))
+    assert CANARY not in "".join(output)
+    audited = rows(database, "select action, target, detail::text from zapline.audit_log order by id")
+    assert ("servers add", "evo-2", "{}") in audited
+    assert CANARY not in str(audited)
 
 
 def test_the_first_admin_is_added_without_a_daemon_and_the_password_is_shown_once(database: str) -> None:

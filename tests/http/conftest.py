@@ -56,6 +56,8 @@ from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
 from zapline.supervisors.outbound.submission import Submissions
 from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
+from zapline.supervisors.servers.server_commands import ServerCommands
+from zapline.supervisors.servers.server_registry import ServerClients, ServerRegistry
 from zapline.supervisors.units.actor_context import ActorContext
 from zapline.supervisors.units.line_calls import LineCalls, WebhookAddress
 from zapline.supervisors.units.roster import Roster, RosterPolicy
@@ -164,6 +166,13 @@ class Api:
         return await self.questions.fetch(query)
 
 
+def connect_server(url: str, key: str) -> ServerClients:
+    """The clients of a server beside the environment's."""
+    http = open_http_client()
+    client = EvolutionClient(http, url, key)
+    return ServerClients(client, client, http.aclose)
+
+
 @asynccontextmanager
 async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
     """The running API with an administrator and a client that has a token."""
@@ -183,8 +192,12 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
 
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
     roster = Roster(
-        dispatcher, RosterPolicy(RestartIntensity(5, 60.0), 60.0, 300.0), lambda: counters.add("actor_crashes")
+        dispatcher,
+        RosterPolicy(RestartIntensity(5, 60.0), 60.0, 300.0),
+        lambda: counters.add("actor_crashes"),
+        standing_of=lambda name: servers.standing(name),
     )
+    servers = ServerRegistry(connect_server, lambda name, sealed: sealed.decode(), counters, time.time)
     listening, stop = None, trio.Event()
     async with (
         kept_connection(database) as questions,
@@ -206,18 +219,25 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             intake,
             lambda unit, generation: f"{unit}{generation}",
             UnitPolicy("unit_", 30.0, ERASURE_KEY),
+            servers=servers,
         )
         identity = Authentication(engine_pool)
         leadership = Leadership(open_direct, lead, ignore)
         recorder = Recorder(open_engine, leadership.may_write, counters, lanes=2, sealer=SecretSealer(bytes(32)))
-        health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, engine_pool)
+        monitored = (counters, roster, journal, recorder, dispatcher, leadership, engine_pool)
+        health = HealthMonitor(*monitored, _servers=lambda: servers.report(roster))
 
         def address_of(unit: bytes, generation: int) -> WebhookAddress:
             secret = f"{UUID(bytes=unit)}{generation}"
             return WebhookAddress(f"{listening}/webhooks/whatsapp/evolution/{secret}")
 
         client_of_evolution = EvolutionClient(http, evolution.url, evolution.api_key)
-        calls = LineCalls(client_of_evolution, address_of, counters)
+
+        def client_of(unit: UnitId) -> EvolutionClient:
+            found = roster.get(unit)
+            return found.evolution(client_of_evolution) if found is not None else client_of_evolution
+
+        calls = LineCalls(client_of_evolution, address_of, counters, client_of)
         feed = LiveFeed()
         streams = EventStreams(feed, revocations=identity.invalidations)
         opening = open_notifications(b"k" * 32, True, engine_pool, commands, leadership, counters, feed)
@@ -228,6 +248,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         await nursery.start(roster.run, context)
         nursery.start_soon(leadership.run)
         nursery.start_soon(health.run)
+        nursery.start_soon(servers.run, roster, lambda: None)
         nursery.start_soon(notifications.delivery.run)
         woken: list[UnitId] = []
         repaced: list[UnitId] = []
@@ -261,6 +282,10 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             checks=NumberChecks(engine_pool, client_of_evolution, counters),
             pictures=ContactPictures(client_of_evolution, counters),
             groups=GroupMembers(engine_pool, api_pool, client_of_evolution, counters),
+            servers=ServerCommands(
+                *(engine_pool, servers, roster, commands),
+                *(lambda name, key: key.encode(), client_of_evolution, evolution.url),
+            ),
         )
         app = create_app(dependencies)
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)

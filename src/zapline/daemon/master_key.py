@@ -14,6 +14,7 @@ from zapline.daemon.durable_files import sync_directory, write_new
 from zapline.daemon.setting_types import Secret
 from zapline.domain.errors import ConfigurationError
 from zapline.domain.ids import UnitId
+from zapline.domain.privacy.sealed_credentials import CredentialSealer
 
 FILE = "master.key"
 _MIN_LENGTH = 32
@@ -56,6 +57,20 @@ def webhook_secret(master: bytes, unit: UnitId, generation: int) -> str:
 def hook_key(master: bytes, hook: UUID, generation: int) -> bytes:
     """The key that signs deliveries to a CRM's hook."""
     return derive(master, f"hook:{hook}:{generation}")
+
+
+def seal_server_key(master: bytes, name: str, key: str) -> bytes:
+    """An Evolution server's key as it is stored."""
+    return _credentials(master).seal(f"evolution server {name}", key)
+
+
+def unseal_server_key(master: bytes, name: str, sealed: bytes) -> str | None:
+    """The key of the Evolution server of this name; None where it was stored under another master key."""
+    return _credentials(master).unseal(f"evolution server {name}", sealed)
+
+
+def _credentials(master: bytes) -> CredentialSealer:
+    return CredentialSealer(derive(master, "credentials"))
 
 
 def _hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:

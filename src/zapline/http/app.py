@@ -39,6 +39,8 @@ from zapline.http.api.messages.uploads import UPLOAD_PATH, UploadRoutes
 from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.api.notifications.hooks import HookRoutes
 from zapline.http.api.notifications.live_events import LiveEventRoutes
+from zapline.http.api.units.evolution_servers import PROBLEMS as SERVER_PROBLEMS
+from zapline.http.api.units.evolution_servers import EvolutionServerRoutes
 from zapline.http.api.units.line_history import LineHistoryRoutes
 from zapline.http.api.units.organization_units import OrganizationUnitRoutes
 from zapline.http.api.units.pace import PaceRoutes
@@ -74,7 +76,8 @@ def create_app(deps: Dependencies) -> App:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # no redirects by the router
     accounts = {**ORGANIZATION_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS}
-    install_error_handlers(app, {**PROBLEMS, **UNIT_PROBLEMS, **accounts, **HOOK_PROBLEMS, **DIRECTORY_PROBLEMS})
+    units = {**UNIT_PROBLEMS, **SERVER_PROBLEMS, **DIRECTORY_PROBLEMS}
+    install_error_handlers(app, {**PROBLEMS, **units, **accounts, **HOOK_PROBLEMS})
     sign_in = PasswordSignIn(deps.identity, deps.audit, deps.auth)  # shared, so that both count the same attempts
     _attach(app, deps, sign_in)
 
@@ -106,6 +109,8 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
     LineHistoryRoutes(commands, pool).attach(routes)
     if deps.changes is not None:
         UnitChangeRoutes(commands, deps.changes, pool).attach(routes)
+    if deps.servers is not None:
+        EvolutionServerRoutes(deps.servers, commands).attach(routes)
     if deps.erasures is not None:
         PrivacyRoutes(deps.erasures, pool, deps.audit, deps.auth.trusted, deps.region).attach(routes)
     ConversationRoutes(commands, pool, deps.receipts).attach(routes)

@@ -24,6 +24,7 @@ from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
 from zapline.supervisors.outbound.submission import Submissions
 from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
+from zapline.supervisors.servers.server_commands import ServerCommands
 from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.unit_commands import UnitCommands
 from zapline.supervisors.units.unit_lifecycle import UnitLifecycle
@@ -51,6 +52,7 @@ class Dependencies:
     """Live events, of one unit and of all."""
     hooks: CrmWebhooks | None = None
     changes: UnitLifecycle | None = None
+    servers: ServerCommands | None = None
     erasures: ErasureJobs | None = None
     checks: NumberChecks | None = None
     pictures: ContactPictures | None = None

@@ -18,7 +18,7 @@ from zapline.daemon.cli import app
 from zapline.daemon.doctor import doctor, evolution_checks
 from zapline.daemon.doctor.doctor import examine
 from zapline.daemon.doctor.finding import Finding, Verdict
-from zapline.daemon.master_key import FILE, webhook_secret
+from zapline.daemon.master_key import FILE, seal_server_key, webhook_secret
 from zapline.daemon.settings import use_sandbox
 from zapline.domain.ids import UnitId
 from zapline.evolution.client.response_parser import WebhookRegistration
@@ -28,6 +28,7 @@ from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sql.outbound import message_id_support
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.migrate import migrate
+from zapline.sql.units.evolution_servers import insert_server
 from zapline.sql.units.units import insert_unit
 from zapline.supervisors.leadership import ADVISORY_LOCK_KEY
 from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS
@@ -146,6 +147,35 @@ async def test_a_healthy_installation_has_no_complaint(clinic: Clinic) -> None:
     assert findings["webhooks"].observation.startswith("1 units are registered")
     assert findings["daemon's lock"].verdict is Verdict.OK
     assert findings["message ids"].observation.startswith("no message has been sent yet")
+
+
+async def test_each_server_that_is_stored_is_examined_with_its_own_units(clinic: Clinic) -> None:
+    second = "canary-evolution-key-of-evo-2"
+    await clinic.add_unit("loja")
+    async with (
+        SimulatedEvolution.running(api_key=second) as evolution,
+        await connect(clinic.url, role="zapline_engine") as conn,
+    ):
+        good, wrong = (seal_server_key(KEY.encode(), name, second) for name in ("evo-2", "other"))
+        async with conn.transaction():
+            await insert_server(conn, "evo-2", evolution.url, good, 100)
+            await insert_server(conn, "evo-3", "http://127.0.0.1:9", wrong, 100)
+            bad = seal_server_key(KEY.encode(), "evo-4", "no")
+            await insert_server(conn, "evo-4", evolution.url + "/base", bad, 100)
+        findings = await clinic.examine()
+        assert findings["Evolution of evo-2"].observation.startswith("version 2.")
+        assert findings["Evolution's key of evo-2"].verdict is Verdict.OK
+        assert findings["webhooks of evo-2"].observation.startswith("there is no unit yet")
+        assert findings["webhooks"].observation.startswith("1 units are registered")
+        lost = findings["Evolution evo-3"]
+        assert (lost.verdict, "zapline servers change evo-3 --key-file FILE" in lost.next_step) == (Verdict.FAIL, True)
+        assert findings["Evolution of evo-4"].verdict is Verdict.FAIL
+        assert "EVOLUTION_API_URL" not in findings["Evolution of evo-4"].next_step
+        await conn.execute("update zapline.unit_whatsapp_connections set evolution_server = 'evo-2'")
+        findings = await clinic.examine()
+        assert findings["webhooks"].observation.startswith("there is no unit yet")
+        assert findings["webhook of loja of evo-2"].observation == "Evolution does not know the instance"
+        assert second not in str(findings)
 
 
 async def test_what_each_server_does_with_chosen_ids_is_told_and_a_retired_setting_too(clinic: Clinic) -> None:

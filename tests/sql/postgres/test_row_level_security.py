@@ -16,7 +16,7 @@ from zapline.sql.postgres.row_level_security import admin_scope, unit_scope
 from zapline.sql.units.units import insert_unit
 
 OURS, THEIRS = UUID(int=1), UUID(int=2)
-ENGINE_ALONE = {"admins", "access_tokens", "control_requests", "erased_people", "leader"}
+ENGINE_ALONE = {"admins", "access_tokens", "control_requests", "erased_people", "evolution_servers", "leader"}
 OF_NOBODY = {"schema_migrations"}
 OF_ORGANIZATIONS = {"organizations"}
 """Seen by whoever has a token of that organization."""

@@ -74,6 +74,9 @@ def _status(archived_at: float | None, paused_at: float | None, status: str) -> 
 def add(
     name: Annotated[str, typer.Argument(help="What people call the unit.")],
     instance: Annotated[str | None, typer.Option(help="Its instance on Evolution; by default one is named.")] = None,
+    server: Annotated[
+        str | None, typer.Option(help="The Evolution server on which it is to live; by default where there is room.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a unit. Its line is connected through the API, by scanning a QR code.
@@ -81,7 +84,8 @@ def add(
     \b
     Example: zapline units add "Loja Centro"
     """
-    created = ask_daemon("add-unit", {"name": name} | ({"instance": instance} if instance else {}))
+    chosen = {"instance": instance, "server": server}
+    created = ask_daemon("add-unit", {"name": name} | {key: value for key, value in chosen.items() if value})
     if as_json:
         echo_json(created)
         return
@@ -176,6 +180,28 @@ def renew_instance(
         typer.confirm(f"Unlink the phone of unit {unit} and make its instance anew?", abort=True)
     ask_daemon("renew-instance", {"unit": unit})
     echo(f"Unit {unit} is made anew on Evolution. Scan its code: GET /units/{unit}/whatsapp/status, or the console.")
+
+
+@app.command()
+def move(
+    unit: UnitArgument,
+    server: Annotated[str, typer.Argument(help="Its new server, as `zapline servers list` shows it.")],
+    leave_behind: Annotated[
+        bool, typer.Option("--leave-behind", help="Although the old server does not end the session.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Move a unit to another Evolution server: it is logged out, made anew there, and scanned again.
+
+    Conversations and what waits to be sent stay.
+
+    \b
+    Example: zapline units move 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 evo-2 --yes
+    """
+    if not yes:
+        typer.confirm(f"Unlink the phone of unit {unit} and move it to {server}?", abort=True)
+    ask_daemon("move-unit", {"unit": unit, "server": server, "leave_behind": leave_behind}, timeout=40.0)
+    echo(f"Unit {unit} lives on {server}. Scan its code: GET /units/{unit}/whatsapp/status, or the console.")
 
 
 @app.command("webhook-registration")

@@ -22,6 +22,7 @@ from zapline.daemon.composition.listeners import Listener, http_listeners
 from zapline.daemon.composition.notifications import open_notifications
 from zapline.daemon.composition.outbound import DaemonCore, Outbound
 from zapline.daemon.composition.privacy import PrivacyJobs
+from zapline.daemon.composition.servers import EvolutionServers
 from zapline.daemon.logs.configuration import register_secret
 from zapline.daemon.master_key import derive, master_key, webhook_secret
 from zapline.daemon.settings import Settings
@@ -47,6 +48,7 @@ from zapline.supervisors.leadership import SILENCE_SECONDS, Leadership, Leadersh
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.operations.control_requests import ControlRequests
 from zapline.supervisors.operations.housekeeping import Housekeeping, JournalLimits
+from zapline.supervisors.operations.server_requests import server_verbs
 from zapline.supervisors.units.group_subjects import GroupSubjects
 from zapline.supervisors.units.line_calls import LineCalls, WebhookAddress
 from zapline.supervisors.units.roster import Roster, RosterPolicy
@@ -164,11 +166,12 @@ def state_lock(directory: Path) -> Iterator[None]:
 async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> AsyncIterator[RunningDaemon]:
     """The running objects, ready to serve. ``clock`` returns UTC seconds."""
     secrets = _DerivedSecrets(master_key(settings.master_key, settings.state_dir), settings.base_url.rstrip("/"))
-    counters = Counters(trio.current_time)
-    feed = LiveFeed(wall=clock)
+    counters, feed = Counters(trio.current_time), LiveFeed(wall=clock)
     database = _DatabaseConnections(settings)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
-    roster = Roster(dispatcher, _roster_policy(settings), lambda: counters.add("actor_crashes"), clock)
+    servers = EvolutionServers(settings, secrets.master, counters, clock)
+    crashed = partial(counters.add, "actor_crashes")
+    roster = Roster(dispatcher, _roster_policy(settings), crashed, clock, servers.registry.standing)
     async with AsyncExitStack() as stack:
         directory = settings.state_dir / "journal"
         journal = await stack.enter_async_context(Journal.open(directory, on_committed=dispatcher.dispatch))
@@ -180,10 +183,9 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         stack.callback(nursery.cancel_scope.cancel)
 
         inbound = build_inbound(journal, roster, dispatcher, counters, lambda: leadership.check_again(), clock)
-        intake = inbound.intake
         unit_policy = UnitPolicy(settings.instance_prefix, settings.webhook_secret_grace_minutes, secrets.erasure_key)
-        parts = (pool, journal, roster, dispatcher, intake, secrets.webhook_secret, unit_policy)
-        commands = UnitCommands(*parts, inbound.comparison, inbound.unrouted.units_loaded)
+        parts = (pool, journal, roster, dispatcher, inbound.intake, secrets.webhook_secret, unit_policy)
+        commands = UnitCommands(*parts, inbound.comparison, inbound.unrouted.units_loaded, servers=servers.registry)
         identity, audit = Authentication(pool), AuditLog(pool)
 
         async def lead() -> None:
@@ -195,7 +197,9 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         watch = ClockWatch(clock)
         leadership = Leadership(database.open_direct, lead, lambda payload: control.notify(payload), clock=watch)
         client = _evolution_client(settings, http)
-        core = DaemonCore(pool, client, intake, journal, roster, leadership, counters, commands, feed, clock)
+        client_of, server_commands = servers.client_of(roster, client), servers.commands(pool, roster, commands, client)
+        shared = (roster, leadership, counters, commands, feed, clock, server_commands)
+        core = DaemonCore(pool, client, inbound.intake, journal, *shared)
         outbound = Outbound(settings, core, secrets.erasure_key)
         opening = open_notifications(
             secrets.master, settings.hook_private_hosts, pool, commands, leadership, counters, feed
@@ -203,15 +207,16 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         notifications = await stack.enter_async_context(opening)
         recorder = _recorder(settings, database, leadership, counters, outbound, secrets.sealer, clock)
         privacy = PrivacyJobs(settings, core, outbound, recorder.forget_contacts, secrets.erasure_key)
-        reports = (outbound.report, notifications.report, inbound.report)
+        reports = (outbound.report, notifications.report, inbound.report, servers.report(roster))
         health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, pool, *reports)
-        control = ControlRequests(commands, pool, outbound.reconciler, audit, identity.invalidate_cache, privacy.verbs)
+        verbs, forget_tokens = {**privacy.verbs, **server_verbs(server_commands)}, identity.invalidate_cache
+        control = ControlRequests(commands, pool, outbound.reconciler, audit, forget_tokens, verbs)
         history = HealthHistory(pool, health, leadership, clock)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
         housekeeping = Housekeeping(
             pool, journal, leadership, commands, roster, counters, limits, feed, secrets.sealer, inbound.losses, clock
         )
-        calls = LineCalls(client, secrets.webhook_address, counters)
+        calls = LineCalls(client, secrets.webhook_address, counters, client_of)
         context = actor_context(settings, journal, recorder, calls, counters, dispatcher, inbound, outbound, feed)
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
@@ -221,9 +226,10 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         outbound.senders.set_bring_back(inbound.comparison.bring_back_message)
         nursery.start_soon(inbound.comparison.run, outbound.senders.wake)
         nursery.start_soon(inbound.unrouted.run)
+        nursery.start_soon(servers.registry.run, roster, outbound.senders.scan_soon)
         await leadership.first_status(FIRST_STATUS_SECONDS)
         jobs = (housekeeping, health, history, control, identity, outbound, notifications.delivery, privacy)
-        for job in (*jobs, GroupSubjects(pool, client, leadership.may_write, counters, clock)):
+        for job in (*jobs, GroupSubjects(pool, client, leadership.may_write, counters, clock, client_of)):
             nursery.start_soon(job.run)
         parts_of_api = (outbound, privacy, notifications, health, api_pool, identity, audit)
         listeners = http_listeners(settings, core, *parts_of_api, inbound.unrouted)

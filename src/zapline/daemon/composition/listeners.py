@@ -57,6 +57,7 @@ def http_listeners(
         hooks=notifications.hooks,
         base_url=settings.base_url,
         changes=outbound.changes,
+        servers=core.servers,
         erasures=privacy.erasures,
         checks=outbound.checks,
         pictures=ContactPictures(core.client, core.counters, core.clock),

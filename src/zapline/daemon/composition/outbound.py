@@ -7,12 +7,13 @@ from uuid import uuid4
 
 import trio
 
+from zapline.daemon.composition.servers import WATCH_POLICY
 from zapline.daemon.settings import Settings
 from zapline.domain.campaigns.opt_out_words import OptOutWords, normalize_words
 from zapline.domain.ids import UnitId
 from zapline.domain.restart_policy import RestartIntensity
 from zapline.domain.timestamps import iso
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
+from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.http.api.units.unit_responses import OutboundBody, ReconciliationBody, SendingBody
 from zapline.sql.journal.journal import Journal
 from zapline.sql.outbound.uploads import load_upload_bytes
@@ -34,9 +35,10 @@ from zapline.supervisors.outbound.submission import SubmissionPolicy, Submission
 from zapline.supervisors.outbound.uncertain_send_lookup import UncertainSendLookup
 from zapline.supervisors.reconciliation.line_schedule import ReconcilePolicy
 from zapline.supervisors.reconciliation.scheduler import Reconciler
+from zapline.supervisors.servers.server_commands import ServerCommands
 from zapline.supervisors.units.message_id_support import MessageIdSupport
 from zapline.supervisors.units.roster import Roster
-from zapline.supervisors.units.server_watch import WATCH_DEADLINE, ServerWatch
+from zapline.supervisors.units.server_watch import ServerWatch
 from zapline.supervisors.units.unit_commands import UnitCommands
 from zapline.supervisors.units.unit_lifecycle import UnitLifecycle
 
@@ -60,6 +62,7 @@ class DaemonCore:
     feed: LiveFeed
     clock: Callable[[], float]
     """UTC seconds."""
+    servers: ServerCommands
 
 
 class Outbound:
@@ -167,11 +170,10 @@ class Outbound:
 
 
 async def _watch_server(settings: Settings, core: DaemonCore, on_return: Callable[[], None]) -> None:
-    """Watch the server over connections of its own: all others may wait for answers. Its calls are not repeated."""
-    policy = CallPolicy(connect=WATCH_DEADLINE, call=WATCH_DEADLINE, overall=WATCH_DEADLINE, attempts=1)
+    """Watch the server over connections of its own: all others may wait for answers."""
     key = settings.evolution_api_key.get_secret_value()
     async with open_http_client(2) as http:
-        client = EvolutionClient(http, settings.evolution_api_url, key, policy)
+        client = EvolutionClient(http, settings.evolution_api_url, key, WATCH_POLICY)
         await ServerWatch(
             client.server_info, core.roster.server, core.roster, core.counters, on_return, core.clock
         ).run()

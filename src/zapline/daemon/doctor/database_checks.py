@@ -14,6 +14,7 @@ from zapline.sql.outbound.message_id_support import KnownSupport
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.migrate import applied_checksums, migrations
+from zapline.sql.units.evolution_servers import ServerRecord, load_servers
 from zapline.sql.units.units import UnitRecord, load_units, only_active
 
 DATABASE, SCHEMA, ROLES, CLOCK, LOCK = "database", "migrations", "database roles", "clock", "daemon's lock"
@@ -34,8 +35,10 @@ _UNREACHABLE_STEP = (
 )
 
 
-async def check_database(url: str, direct_url: str, units: list[UnitRecord], report: Report) -> None:
-    """Append the active units to ``units``, for the checks that follow."""
+async def check_database(
+    url: str, direct_url: str, units: list[UnitRecord], servers: list[ServerRecord], report: Report
+) -> None:
+    """Append the active units and the Evolution servers to these lists, for the checks that follow."""
     try:
         conn = await connect(url, application_name="zapline-doctor")
     except DatabaseUnavailable as error:
@@ -58,6 +61,7 @@ async def check_database(url: str, direct_url: str, units: list[UnitRecord], rep
     # Roles and locks belong to a session, which a pooler does not keep.
     async with await connect(direct_url, application_name="zapline-doctor") as conn:
         if await _check_schema(conn, report) and await _check_roles(conn, report):
+            servers += await load_servers(conn)
             await _check_rows(conn, units, report)
         report(await _check_lock(conn))
 

@@ -4,6 +4,7 @@ from zapline.http.console.accounts.audit_log import AuditPage
 from zapline.http.console.framework.counts import RateHistory, TotalsCache
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.health.health_page import HealthPage
+from zapline.http.console.health.servers_page import ServersPage
 from zapline.http.console.settings.crm_webhooks import CrmWebhookPages
 from zapline.http.console.settings.opt_outs import OptOutsPage
 from zapline.http.console.settings.organizations import OrganizationPages
@@ -11,6 +12,7 @@ from zapline.http.console.settings.sending_settings import SettingsPage
 from zapline.http.console.settings.tokens import TokensPage
 from zapline.http.console.units.bulk_actions import BulkActions
 from zapline.http.console.units.line_history import LineHistoryPage
+from zapline.http.console.units.move_unit import MoveUnitPage
 from zapline.http.console.units.new_unit import NewUnitPage
 from zapline.http.console.units.overview import OverviewPage
 from zapline.http.console.units.unit_actions import UnitActions
@@ -23,7 +25,9 @@ def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: Totals
     history, commands, pool = RateHistory(dependencies.pool), dependencies.commands, dependencies.pool
     OverviewPage(layout, dependencies.roster, dependencies.health, totals, history).attach()
     NewUnitPage(layout, commands).attach()
-    UnitPage(layout, commands, pool, dependencies.feed, dependencies.sending).attach()
+    servers = dependencies.servers
+    several = (lambda: servers.are_several) if servers is not None else (lambda: False)
+    UnitPage(layout, commands, pool, dependencies.feed, dependencies.sending, several).attach()
     LineHistoryPage(layout, commands, dependencies.roster, pool).attach()
     if dependencies.changes is not None:
         UnitActions(layout, commands, dependencies.changes, dependencies.region).attach()
@@ -37,5 +41,8 @@ def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: Totals
     OrganizationPages(layout, dependencies.organizations, identity, roster, pool).attach()
     if dependencies.hooks is not None:
         CrmWebhookPages(layout, commands, dependencies.hooks, pool).attach()
-    HealthPage(layout, dependencies.health, history, dependencies.roster).attach()
+    HealthPage(layout, dependencies.health, history, dependencies.roster, servers is not None).attach()
+    if servers is not None:
+        ServersPage(layout, servers).attach()
+        MoveUnitPage(layout, commands, servers).attach()
     AuditPage(layout, dependencies.roster, pool).attach()

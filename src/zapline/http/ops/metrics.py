@@ -5,8 +5,8 @@ that alerts see its first increase.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from math import nan
+from operator import attrgetter
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
@@ -23,6 +23,7 @@ from zapline.domain.messages.message_secrets import SecretUse
 from zapline.domain.outbox.work_states import Lane
 from zapline.evolution.client.failures import ALL_FAILURES, EvolutionFailure
 from zapline.evolution.client.failures import FailureVerdict as SendVerdict
+from zapline.http.ops.metric_kinds import PREFIX, Counter, Gauge
 from zapline.sql.notifications.crm_webhooks import HookTotals
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.check_result import Verdict
@@ -30,40 +31,11 @@ from zapline.supervisors.health.health_report import HealthReport
 from zapline.supervisors.inbound.journal_losses import LOSS_TEXTS
 from zapline.supervisors.inbound.pending_writes import LaneState
 from zapline.supervisors.leadership import LeadershipStatus
+from zapline.supervisors.servers.server_registry import ServerReport
 from zapline.supervisors.units.webhook_authentication import Refusal
 
-PREFIX = "zapline_"
 _MAX_LABELS = 64
 """Values of one label; further ones are summed under ``other``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """A counter, exported as ``zapline_<name>_total``, counted as ``source``. ``known_labels`` start at 0."""
-
-    name: str
-    help: str
-    label: str | None = None
-    known_labels: tuple[str, ...] = ()
-    source: str = ""
-
-    @property
-    def exported_name(self) -> str:
-        return f"{PREFIX}{self.name}_total"
-
-
-@dataclass(frozen=True, slots=True)
-class Gauge:
-    """A gauge, exported as ``zapline_<name>``; with a label ``read`` gives a value for each."""
-
-    name: str
-    help: str
-    read: Callable[[HealthReport], float | Mapping[str, float]]
-    label: str | None = None
-
-    @property
-    def exported_name(self) -> str:
-        return PREFIX + self.name
 
 
 def _names(union: object) -> tuple[str, ...]:
@@ -82,6 +54,10 @@ def _check(name: str) -> Callable[[HealthReport], float]:
 
 def _rate(name: str) -> Callable[[HealthReport], float]:
     return lambda report: next((rate.value for rate in report.rates if rate.name == name), nan)
+
+
+def _servers(read: Callable[[ServerReport], float]) -> Callable[[HealthReport], Mapping[str, float]]:
+    return lambda report: {server.name: read(server) for server in report.servers}
 
 
 _DEAD_LETTER_REASONS = (
@@ -248,6 +224,11 @@ COUNTERS = (
     Counter("reconciliations", "Comparisons of a line with Evolution's store.", "end", ("done", "failed")),
 )
 
+
+def _up(server: ServerReport) -> float:
+    return float(server.away_since is None)
+
+
 _VERDICTS = {Verdict.PASS: 0.0, Verdict.WARN: 1.0, Verdict.FAIL: 2.0}
 
 GAUGES = (
@@ -272,6 +253,9 @@ GAUGES = (
     Gauge("units", "Active units by phase.", lambda report: report.phases, "phase"),
     Gauge("lines_down", "Lines that are out, or take over two minutes to come back.", _check("linesDown")),
     Gauge("lines_without_server", "Lines whose Evolution server does not serve.", _check("linesWithoutServer")),
+    Gauge("evolution_up", "1 while the Evolution server answers.", _servers(_up), "server"),
+    Gauge("evolution_units", "Units that live on the Evolution server.", _servers(attrgetter("units")), "server"),
+    Gauge("evolution_connected", "Of these, units whose line is open.", _servers(attrgetter("connected")), "server"),
     Gauge("quarantined_units", "Units whose actor crashed too often.", lambda report: len(report.quarantined)),
     Gauge("lagging_units", "Units with entries held back on disk.", lambda report: report.lagging_units),
     Gauge("recorder_waiting", "Units' writes not committed yet.", lambda report: report.recorder.waiting),

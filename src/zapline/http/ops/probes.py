@@ -70,6 +70,15 @@ class FleetBody(ResponseBody, frozen=True):
     lagging: int
 
 
+class ServerHealthBody(ResponseBody, frozen=True):
+    """An Evolution server."""
+
+    name: Annotated[str, Meta(description="`environment`: the one that the daemon's settings name.")]
+    away_since: Annotated[Timestamp | None, Meta(description="Since when it does not answer; null: it does.")]
+    units: Annotated[int, Meta(description="Units that live on it.")]
+    connected: Annotated[int, Meta(description="Of these, the units whose line is open.")]
+
+
 class HealthBody(ResponseBody, frozen=True):
     """The verdict on the process, and what it stands on."""
 
@@ -82,6 +91,7 @@ class HealthBody(ResponseBody, frozen=True):
     database: DatabaseBody
     recorder: RecorderBody
     units: FleetBody
+    evolution_servers: Sequence[ServerHealthBody]
     loop_lag_seconds: float
 
 
@@ -148,6 +158,10 @@ def _health_body(report: HealthReport, now: float) -> HealthBody:
         database=DatabaseBody(report.leadership, report.database_latency),
         recorder=recorder,
         units=units,
+        evolution_servers=[
+            ServerHealthBody(server.name, iso(server.away_since), server.units, server.connected)
+            for server in report.servers
+        ],
         loop_lag_seconds=report.loop_lag,
     )
 

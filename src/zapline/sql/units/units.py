@@ -15,6 +15,7 @@ from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries, from_row
 from zapline.sql.postgres.row_level_security import admin_scope
+from zapline.sql.units.evolution_servers import lock_server
 
 _SQL = Queries(__name__)
 _NOT_APPLIED = Seq(0)
@@ -48,6 +49,10 @@ class UnitRecord:
     """Its failure code."""
     retention_days: int | None = None
     webhook_registration: WebhookRegistrationMode = WebhookRegistrationMode.ENFORCE
+    evolution_server: str | None = None
+    """The Evolution server on which it lives; None: the one that the environment names."""
+    evolution_server_since: float | None = None
+    """Since when, where it was moved there."""
     own_names: tuple[str, ...] = ()
     """How the line's own people are called in their messages, as far as it was known at the start."""
     stored: StoredLineState | None = None
@@ -81,14 +86,22 @@ async def end_earlier_secrets(conn: Connection, unit: UnitId, generation: int) -
 
 
 async def insert_unit(
-    conn: Connection, *, id: UnitId, name: str, instance: str, secret_digest: bytes, time_zone: str
+    conn: Connection,
+    *,
+    id: UnitId,
+    name: str,
+    instance: str,
+    secret_digest: bytes,
+    time_zone: str,
+    evolution_server: str | None = None,
 ) -> None:
-    """Store a new unit and its line. Raises InstanceTaken."""
+    """Store a new unit and its line, on this Evolution server. Raises InstanceTaken, UnknownServer."""
     try:
         async with conn.transaction():
+            await lock_server(conn, evolution_server)
             await _SQL.execute(conn, "insert_unit", id=id, name=name, time_zone=time_zone)
             line = {"unit_id": id, "provider": PROVIDER, "instance_id": instance, "secret_digest": secret_digest}
-            await _SQL.execute(conn, "insert_connection", **line)
+            await _SQL.execute(conn, "insert_connection", **line, evolution_server=evolution_server)
     except StatementFailed as failure:
         if failure.constraint == "idx_unit_whatsapp_instance_lookup":
             raise InstanceTaken(Sentence("instance {name} belongs to another unit", name=instance)) from failure

@@ -15,6 +15,7 @@ select u.id, u.name, u.time_zone, extract(epoch from u.created_at)::float8 as cr
        extract(epoch from c.disconnected_at)::float8 as disconnected_at,
        extract(epoch from c.qr_updated_at)::float8 as qr_updated_at, c.qr_code, c.pairing_code, c.owner_jid,
        c.profile_name, extract(epoch from c.updated_at)::float8 as updated_at,
+       c.evolution_server, extract(epoch from c.evolution_server_since)::float8 as evolution_server_since,
        array(select o.name from zapline.own_names o where o.unit_id = u.id order by o.name) as own_names,
        coalesce(h.number, 0) as changes_stored, h.phase as last_phase, h.reason as last_reason
   from zapline.units u
@@ -30,8 +31,8 @@ insert into zapline.units (id, name, time_zone) values (%(id)s, %(name)s, %(time
 
 -- name: insert_connection
 -- The line of a new unit; its instance must be free.
-insert into zapline.unit_whatsapp_connections (unit_id, provider, instance_id, secret_digest)
-values (%(unit_id)s, %(provider)s, %(instance_id)s, %(secret_digest)s);
+insert into zapline.unit_whatsapp_connections (unit_id, provider, instance_id, secret_digest, evolution_server)
+values (%(unit_id)s, %(provider)s, %(instance_id)s, %(secret_digest)s, %(evolution_server)s);
 
 -- name: archive_unit
 -- Archives a unit; its rows stay, and its late webhooks are still recognised for a day.

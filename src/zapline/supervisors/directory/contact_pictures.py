@@ -56,7 +56,7 @@ class ContactPictures:
         at = self._clock()
         number = contact.phone.removeprefix("+") if contact.phone is not None else f"{contact.lid}@lid"
         try:
-            url = await fetch_picture_url(self._client, unit.record.instance, number, _SECONDS)
+            url = await fetch_picture_url(unit.evolution(self._client), unit.record.instance, number, _SECONDS)
         except EvolutionFailure as failure:
             self._counters.add("pictures", failure.code)
             raise

@@ -94,7 +94,7 @@ class GroupMembers:
             require_open_line(unit)
             at = self._clock()
             told = await self._question(
-                unit, unit.id, partial(list_groups, self._client, unit.record.instance, _LIST_DEADLINE)
+                unit, unit.id, partial(list_groups, unit.evolution(self._client), unit.record.instance, _LIST_DEADLINE)
             )
             async with self._pool.connection() as conn, conn.transaction():
                 await groups.store_groups(conn, unit.id, list(told))
@@ -106,7 +106,9 @@ class GroupMembers:
         require_open_line(unit)
         at = self._clock()
         told = await self._question(
-            unit, group.id, partial(fetch_group, self._client, unit.record.instance, group.jid, _GROUP_DEADLINE)
+            unit,
+            group.id,
+            partial(fetch_group, unit.evolution(self._client), unit.record.instance, group.jid, _GROUP_DEADLINE),
         )
         members = [
             Member(one.address.canonical, one.address.phone, one.address.lid, one.role.value) for one in told.members

@@ -114,7 +114,7 @@ class NumberChecks:
         digits = {phone.removeprefix("+"): phone for phone in phones}
         seconds = min(_CALL_SECONDS, max(deadline - trio.current_time(), 1.0))
         try:
-            answers = await check_numbers(self._client, unit.record.instance, list(digits), seconds)
+            answers = await check_numbers(unit.evolution(self._client), unit.record.instance, list(digits), seconds)
         except EvolutionFailure as failure:
             self._counters.add("number_checks", failure.code, len(phones))
             _LOG.warning("Numbers could not be looked up", unit=str(unit.id), count=len(phones), error=failure.code)

@@ -17,10 +17,12 @@ from zapline.supervisors.health.line_checks import check_lines, check_tally, tal
 from zapline.supervisors.health.notification_checks import NO_NOTIFICATIONS, NotificationReport, check_notifications
 from zapline.supervisors.health.outbound_checks import NO_OUTBOUND, OutboundReport, check_outbound
 from zapline.supervisors.health.process_checks import ProcessReport, check_process
+from zapline.supervisors.health.server_checks import check_servers
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.recorder import Recorder, RecorderStatistics
 from zapline.supervisors.inbound.unit_state import ActorActivity, Unit
 from zapline.supervisors.leadership import Leadership, LeadershipStatus
+from zapline.supervisors.servers.server_registry import ServerReport
 from zapline.supervisors.units.roster import Roster
 
 STUCK_AFTER = 20.0
@@ -49,6 +51,7 @@ class HealthReport:
     """Seconds of the last round trip; None while the database is away."""
     outbound: OutboundReport
     notifications: NotificationReport = NO_NOTIFICATIONS
+    servers: tuple[ServerReport, ...] = ()
 
 
 @dataclass(eq=False, repr=False)
@@ -65,6 +68,7 @@ class HealthMonitor:
     _outbound: Callable[[], OutboundReport] = lambda: NO_OUTBOUND
     _notifications: Callable[[], NotificationReport] = lambda: NO_NOTIFICATIONS
     _durability: Callable[[], DurabilityReport] = lambda: NO_TROUBLE
+    _servers: Callable[[], list[ServerReport]] = list
     loop_lag: float = 0.0
     database_latency: float | None = None
     _measured: bool = False
@@ -114,6 +118,8 @@ class HealthMonitor:
             check_tally(tally_lines(self._roster.units(), now)),
             *check_lines(self._roster.units(), self.counters),
         ]
+        servers = self._servers()
+        checks.append(check_servers(servers))
         checks += check_outbound(outbound, self.counters) + check_notifications(notifications)
         worst = max((check.verdict for check in rates + checks), key=SEVERITY.index)
         quarantined = [str(unit.id) for unit in self._roster.units() if unit.quarantined_at is not None]
@@ -132,6 +138,7 @@ class HealthMonitor:
             database_latency=self.database_latency,
             outbound=outbound,
             notifications=notifications,
+            servers=tuple(servers),
         )
 
     def _process(self, recorder: RecorderStatistics, age: float) -> ProcessReport:

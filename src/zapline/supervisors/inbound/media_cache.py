@@ -27,6 +27,7 @@ from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.evolution.client.stored_messages import file_inside, is_record_of
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.inbound.server_standing import ServerStanding
 from zapline.supervisors.inbound.unit_state import Unit
 
 MAX_FETCHES = 4
@@ -192,7 +193,8 @@ class MediaFetcher:
         self._evolution = evolution
         self._cache = MediaCache(directory, budget)
         self._counters = counters
-        self._fetch_limiter = trio.CapacityLimiter(fetches)
+        self._fetches_at_once = fetches
+        self._limiters: dict[ServerStanding, trio.CapacityLimiter] = {}  # bounded by the number of servers
         self._disk = trio.Lock()  # the cache is not thread-safe
         self._fetches: dict[str, _Fetch] = {}
         self._waiting = 0
@@ -216,7 +218,7 @@ class MediaFetcher:
             if fetch.failure is not None:
                 failed = fetch.failure
                 raise type(failed)(failed.detail, status=failed.status, retry_after=failed.retry_after)
-            async with self._fetch_limiter:
+            async with self._limiters.setdefault(unit.server, trio.CapacityLimiter(self._fetches_at_once)):
                 return await self._fetch(unit, external_id, name, fetch)
 
     async def drop(self, unit: UnitId, external_ids: Sequence[ExternalId]) -> None:
@@ -229,7 +231,7 @@ class MediaFetcher:
 
     async def _fetch(self, unit: Unit, external_id: ExternalId, name: str, fetch: _Fetch) -> OpenFile:
         try:
-            content = await self._fetch_content(unit.record.instance, external_id)
+            content = await self._fetch_content(unit, external_id)
         except EvolutionFailure as failure:
             self._counters.add("media_failed", failure.code)
             fetch.failure = failure
@@ -242,16 +244,17 @@ class MediaFetcher:
                 await trio.to_thread.run_sync(self._cache.drop, [name])
             return fetched
 
-    async def _fetch_content(self, instance: str, external_id: ExternalId) -> MediaContent:
+    async def _fetch_content(self, unit: Unit, external_id: ExternalId) -> MediaContent:
         """Fetch a file; where the server does not find it inside the message's wrappers, show it the place."""
+        evolution, instance = unit.evolution(self._evolution), unit.record.instance
         try:
-            return await self._evolution.fetch_media(instance, external_id)
+            return await evolution.fetch_media(instance, external_id)
         except InvalidRequest:
-            page = await self._evolution.find_message(instance, external_id)
+            page = await evolution.find_message(instance, external_id)
             found = (file_inside(record) for record in page.records if is_record_of(record, external_id))
             if (inside := next(filter(None, found), None)) is None:
                 raise
-            return await self._evolution.fetch_media(instance, external_id, inside)
+            return await evolution.fetch_media(instance, external_id, inside)
 
     async def _open_cached(self, name: str) -> OpenFile | None:
         async with self._disk:

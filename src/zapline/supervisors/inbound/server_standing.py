@@ -1,20 +1,27 @@
-"""What is known of the Evolution server that all lines share, and what a line shows because of it."""
+"""What is known of an Evolution server, and what a line that lives on it shows because of it."""
 
 from dataclasses import dataclass, replace
 
 from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.state import StoredLineState
+from zapline.evolution.client.rest_client import EvolutionClient
 
 _NEEDS_SERVER = frozenset({Phase.OPEN, Phase.CONNECTING, Phase.PAIRING, Phase.BACKING_OFF})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ServerStanding:
-    """One for the process, changed by its server watch only. Times are UTC seconds."""
+    """One for each server, changed by its watch only. Times are UTC seconds."""
 
     away_since: float | None = None
     """None: it answers, or nothing is known yet."""
     version: str | None = None
+    name: str | None = None
+    """None: the server that the environment names."""
+    client: EvolutionClient | None = None
+    """None: the environment's, which everybody has."""
+    key_lost: bool = False
+    """Its stored key cannot be read."""
 
     def shown(self, stored: StoredLineState) -> StoredLineState:
         """The line as it is shown: one whose server is away says so, whatever was last heard of it."""

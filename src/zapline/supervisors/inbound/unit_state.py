@@ -12,6 +12,7 @@ from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.state import LineState, StoredLineState
 from zapline.domain.line.transitions import LineAction
 from zapline.domain.privacy.erasure import ErasedPeople
+from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.sql.inbound.recorder_types import EntryFacts, StoredPosition
 from zapline.sql.journal.schema import Entry
 from zapline.sql.units.units import UnitRecord
@@ -93,6 +94,10 @@ class Unit:
     def shown(self) -> StoredLineState | None:
         """The line as it is shown; None: not read yet."""
         return self.server.shown(self.state.stored) if self.state is not None else None
+
+    def evolution(self, environment: EvolutionClient) -> EvolutionClient:
+        """The client of the server on which it lives; ``environment`` is that of the server without a name."""
+        return self.server.client or environment
 
     @property
     def shows_news(self) -> bool:

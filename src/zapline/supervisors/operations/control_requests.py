@@ -32,6 +32,7 @@ class _NoArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _NewUnit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     instance: str | None = None
+    server: str | None = None
 
 
 class OneUnit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,7 +135,7 @@ class ControlRequests:
         return {"units": await self._commands.reload()}
 
     async def _add_unit(self, arguments: _NewUnit) -> dict[str, Any]:
-        unit = await self._commands.create_unit(arguments.name, arguments.instance)
+        unit = await self._commands.create_unit(arguments.name, arguments.instance, server=arguments.server)
         return {"id": str(unit.id), "name": unit.record.name, "instance": unit.record.instance}
 
     async def _archive_unit(self, arguments: OneUnit) -> None:

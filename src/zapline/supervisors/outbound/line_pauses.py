@@ -43,7 +43,7 @@ class LinePauses:
     async def probe(self) -> bool:
         """Whether Evolution answers again and the line is open. Reading its state is harmless, a message is not."""
         try:
-            reported = await self._context.client.connection_state(self._unit.record.instance)
+            reported = await self._context.client_of(self._unit).connection_state(self._unit.record.instance)
         except EvolutionFailure as failure:
             failed: SendFailure | None = as_failed(failure)
         else:

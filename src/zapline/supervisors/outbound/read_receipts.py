@@ -48,7 +48,7 @@ class ReadReceipts:
         reachable = chat.kind != AddressKind.PERSON or chat.phone is not None
         if reachable:
             keys = [MessageKey(external_id, jid, False) for external_id, _ in unread]
-            await self._evolution.mark_read(unit.record.instance, keys)
+            await unit.evolution(self._evolution).mark_read(unit.record.instance, keys)
         newest = unread[0][1]
         async with self._pool.connection() as conn:
             await read_receipts.mark_read_up_to(conn, unit.id, chat.conversation, newest)

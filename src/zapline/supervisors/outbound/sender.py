@@ -291,7 +291,7 @@ class Sender:
         """Whether Evolution says at once that the line is open: then a call that hangs is one chat's matter."""
         with trio.move_on_after(_STATE_TIMEOUT):
             try:
-                return await self._context.client.connection_state(self._unit.record.instance) == "open"
+                return await self._context.client_of(self._unit).connection_state(self._unit.record.instance) == "open"
             except EvolutionFailure:
                 return False
         return False
@@ -306,7 +306,7 @@ class Sender:
         campaign waits, because its brake reads what is stored.
         """
         state, context = self._state, self._context
-        outgoing = claimed.outgoing
+        outgoing, support = claimed.outgoing, context.support_of(self._unit)
         call = SendCall(
             claimed.attempt, claimed.message, claimed.fence, claimed.tries, claimed.address, outgoing.content
         )
@@ -331,7 +331,7 @@ class Sender:
         ended.set()
         state.wake_event.set()
         if honoured is not None:
-            await context.support.learn(send_route(outgoing.content), honoured)
+            await support.learn(send_route(outgoing.content), honoured)
 
     def _refuse_if_late(self, claimed_at: Moment) -> None:
         """Raise TooLateToCall where somebody else may lead, or so much time has passed that he may have led meanwhile.
@@ -349,7 +349,7 @@ class Sender:
         context, refuse_if_late = self._context, partial(self._refuse_if_late, at)
         try:
             refuse_if_late()
-            sent = await context.client.send(
+            sent = await context.client_of(self._unit).send(
                 *(self._unit.record.instance, claimed.address, claimed.outgoing, media, claimed.chosen_id),
                 begin=refuse_if_late,
                 typing=typing,
@@ -359,7 +359,7 @@ class Sender:
             return after_failure(call, SendFailure(TOO_LATE, "line", "stood still before it"), context.clock(), 0.0)
         except EvolutionFailure as failure:
             failed = as_failed(failure)
-            if failed.code == HIDDEN_NUMBER and (version := await context.support.version()) is not None:
+            if failed.code == HIDDEN_NUMBER and (version := await context.support_of(self._unit).version()) is not None:
                 failed = replace(failed, detail=f"Evolution {version}")
             pause = self._line_pauses.duration_after(failed) if failed.line_at_fault else 0.0
             answer = after_failure(call, failed, context.clock(), context.draw_spread(), pause)

@@ -59,13 +59,14 @@ class SenderContext:
     roster: Roster
     may_write: Callable[[], Awaitable[None]]
     client: EvolutionClient
+    """Of the server that the environment names."""
     counters: Counters
     load_upload: Callable[[UUID], Awaitable[bytes | None]]
     """Reads the bytes of an uploaded file; None if they are gone. Raises DatabaseUnavailable."""
     process: UUID
     clock: Callable[[], float]
     support: MessageIdSupport
-    """What the server does with the ids that are chosen for messages."""
+    """What that server does with the ids that are chosen for messages."""
     announcements: CallAnnouncements
     """Without which no call is made."""
     standing: WriterStanding = field(default_factory=WriterStanding)
@@ -84,6 +85,14 @@ class SenderContext:
 
     def moment(self) -> Moment:
         return Moment(self.clock(), trio.current_time())
+
+    def client_of(self, unit: Unit) -> EvolutionClient:
+        """The client of the server on which the unit lives."""
+        return unit.evolution(self.client)
+
+    def support_of(self, unit: Unit) -> MessageIdSupport:
+        """What that server does with chosen ids."""
+        return self.support.of(self.client_of(unit))
 
     def serves(self, unit: Unit) -> bool:
         """Whether the unit is still active, and this very object."""

@@ -21,6 +21,7 @@ from zapline.sql.outbound.uncertain_sends import UncertainSend
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
+from zapline.supervisors.inbound.server_standing import ServerStanding
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.reconciliation.store_reader import ReadCounts, StoreReader
@@ -89,7 +90,9 @@ class UncertainSendLookup:
         self._policy = policy or LookupPolicy()
         self._reader = StoreReader(pool, client, intake, journal)
         self._in_progress: set[UnitId] = set()
-        self._limiter = trio.CapacityLimiter(self._policy.units_at_once)
+        self._limiters: dict[ServerStanding | None, trio.CapacityLimiter] = {}
+        """Of each server: one that hangs holds up no other's units."""
+        self._client = client
 
     async def run(self) -> None:
         """Look up due messages until cancelled; retry while the database is away."""
@@ -120,18 +123,40 @@ class UncertainSendLookup:
 
     async def _look_up_unit(self, id: UnitId, sends: Sequence[UncertainSend]) -> None:
         try:
-            async with self._limiter:
-                await self._look_up(id, sends)
+            async with self._limiter_of(id):
+                if readable := await self._leave_unreadable(id, sends):
+                    await self._look_up(id, readable)
         except RemoteError as away:
             _LOG.debug("Uncertain messages must wait for the database", error=str(away))
         finally:
             self._in_progress.discard(id)
 
+    def _limiter_of(self, id: UnitId) -> trio.CapacityLimiter:
+        unit = self._roster.get(id)
+        server = unit.server if unit is not None else None
+        return self._limiters.setdefault(server, trio.CapacityLimiter(self._policy.units_at_once))
+
+    async def _leave_unreadable(self, id: UnitId, sends: Sequence[UncertainSend]) -> list[UncertainSend]:
+        """Leave to a person what was called before the unit was moved: its server's store proves nothing of that.
+
+        Returns the others.
+        """
+        unit = self._roster.get(id)
+        since = unit.record.evolution_server_since if unit is not None else None
+        if since is None:
+            return list(sends)
+        before = [send for send in sends if send.started_at is None or send.started_at < since]
+        if before:
+            async with self._pool.connection() as conn:
+                later, waiting = await uncertain_sends.schedule_next_lookup(conn, [(send, None) for send in before])
+            self._report(id, len(before), 0, later, waiting)
+        return [send for send in sends if send not in before]
+
     async def _look_up(self, id: UnitId, sends: Sequence[UncertainSend]) -> None:
         """Read the store for the time in which these may have been sent, and move on those that are not in it."""
         unit = self._roster.get(id)
         began, complete, unsent = self._now(), None, list[UncertainSend]()
-        if unit is not None and unit.state is not None and unit.state.stored.phase is Phase.OPEN:
+        if unit is not None and unit.shown is not None and unit.shown.phase is Phase.OPEN:
             try:
                 with trio.fail_after(self._policy.timeout):
                     complete = await self._read_store(unit, sends)
@@ -190,6 +215,7 @@ class UncertainSendLookup:
         """
         if self._support is None:
             return []
+        support = self._support.of(unit.evolution(self._client))
         async with self._pool.connection() as conn:
             provable = await uncertain_sends.list_provable(
                 conn, sends, began, self._policy.min_age, self._policy.ids_per_lookup
@@ -199,7 +225,7 @@ class UncertainSendLookup:
         for send in provable:
             route = stored_send_route(send.type, send.kind)
             if route not in honoured:
-                honoured[route] = await self._support.is_honoured(route)
+                honoured[route] = await support.is_honoured(route)
             if honoured[route] and not await self._reader.read_message(unit, send.chosen_id):
                 absent.add(send.message)
         return [send for send in sends if send.message in absent]

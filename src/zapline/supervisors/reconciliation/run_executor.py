@@ -125,7 +125,7 @@ class RunExecutor:
         async with self._pool.connection() as conn:
             if not run.manual:
                 await reconciliation.store_run_end(conn, run.unit, now)
-            kept = await self._store_kept(conn, run)
+            kept = await self._store_kept(conn, run, line.unit.record.evolution_server_since or 0.0)
             changed = kept is not None and await reconciliation.store_history_kept(conn, run.unit, kept)
         if changed and kept is False:
             _LOG.warning(STORE_OFF, unit=str(run.unit))
@@ -149,14 +149,17 @@ class RunExecutor:
         run.end()
 
     @staticmethod
-    async def _store_kept(conn: Connection, run: ReconciliationRun) -> bool | None:
-        """Whether Evolution stores messages; None if this run cannot tell."""
+    async def _store_kept(conn: Connection, run: ReconciliationRun, lives_since: float) -> bool | None:
+        """Whether Evolution stores messages; None if this run cannot tell.
+
+        ``lives_since``: the unit was moved then; of what was before, its server knows nothing.
+        """
         if run.counts.records:
             return True
         if not run.window_count:
             return None
         received = await reconciliation.received_webhooks_between(
-            conn, run.unit, run.since + SETTLE_TIME, run.until - SETTLE_TIME
+            conn, run.unit, max(run.since, lives_since) + SETTLE_TIME, run.until - SETTLE_TIME
         )
         return False if received else None
 

@@ -1,5 +1,7 @@
 """Schedules reconciliation runs: at the start, after every gap, at regular intervals, and when a person asks."""
 
+from collections import Counter
+
 import structlog
 import trio
 
@@ -12,6 +14,7 @@ from zapline.sql.outbound import reconciliation
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
+from zapline.supervisors.inbound.server_standing import ServerStanding
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.reconciliation.line_schedule import ALWAYS, LineSchedule, ReconcilePolicy, ReconcileStatus
@@ -54,7 +57,9 @@ class Reconciler:
         self._last_batch: list[ReconciliationRun] = []
         """The runs of the last manual request for all units."""
         self._rows_loaded = False
-        self._busy_lines = 0
+        self._busy_lines: Counter[ServerStanding] = (
+            Counter()
+        )  # of each server: one that hangs holds up no other's lines
         self._wake = trio.Event()
 
     # -- requests --------------------------------------------------------------------------------------------
@@ -214,18 +219,20 @@ class Reconciler:
     def _start_due(self, nursery: trio.Nursery) -> None:
         now = trio.current_time()
         waiting = sorted((line for line in self._lines.values() if line.next_at() <= now), key=LineSchedule.next_at)
-        for line in waiting[: max(0, self._policy.max_lines - self._busy_lines)]:
-            line.busy = True
-            self._busy_lines += 1
-            nursery.start_soon(self._run_turn, line)
+        for line in waiting:
+            server = line.unit.server
+            if self._busy_lines[server] < self._policy.max_lines:
+                line.busy = True
+                self._busy_lines[server] += 1
+                nursery.start_soon(self._run_turn, line, server)
 
-    async def _run_turn(self, line: LineSchedule) -> None:
+    async def _run_turn(self, line: LineSchedule, server: ServerStanding) -> None:
         """Run one turn of a line."""
         try:
             await self._executor.run_turn(line)
         finally:
             line.busy = False
-            self._busy_lines -= 1
+            self._busy_lines[server] -= 1
             self._wake.set()
 
     async def _write_gaps(self) -> None:

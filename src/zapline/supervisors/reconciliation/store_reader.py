@@ -97,7 +97,7 @@ class StoreReader:
 
         Raises as ``read_window``.
         """
-        page = await self._client.find_message(unit.record.instance, message_id)
+        page = await unit.evolution(self._client).find_message(unit.record.instance, message_id)
         # A server that ignores the filter answers with other messages, and so proves nothing.
         records = [record for record in page.records if _external_id(record) == message_id]
         await self._journal_new(unit, records, ReadCounts())
@@ -139,7 +139,9 @@ class StoreReader:
     async def _page(self, unit: Unit, window: Window, number: int, counts: ReadCounts) -> MessagePage:
         name = unit.record.instance
         counts.pages += 1
-        return await self._client.find_messages(name, window.since, window.until, number, self._page_size)
+        return await unit.evolution(self._client).find_messages(
+            name, window.since, window.until, number, self._page_size
+        )
 
     async def _journal_new(self, unit: Unit, records: Sequence[Mapping[str, Any]], counts: ReadCounts) -> None:
         """Journal the records that the database does not have, and wait until they are stored."""

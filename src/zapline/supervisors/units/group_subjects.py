@@ -7,6 +7,7 @@ import structlog
 import trio
 
 from zapline.domain.errors import RemoteError
+from zapline.domain.ids import UnitId
 from zapline.evolution.client.directory_calls import group_subject
 from zapline.evolution.client.failures import EvolutionFailure, FailureVerdict
 from zapline.evolution.client.rest_client import EvolutionClient
@@ -39,9 +40,11 @@ class GroupSubjects:
         may_write: Callable[[], Awaitable[None]],
         counters: Counters,
         clock: Callable[[], float] = time.time,
+        client_of: Callable[[UnitId], EvolutionClient] | None = None,
     ) -> None:
+        """``client_of`` knows the client of a unit's server; without it all have ``client``."""
         self._pool = pool
-        self._client = client
+        self._client_of = client_of or (lambda unit: client)
         self._may_write = may_write
         self._counters = counters
         self._clock = clock
@@ -72,7 +75,8 @@ class GroupSubjects:
             answer: str | EvolutionFailure
             at = self._clock()
             try:
-                answer = await group_subject(self._client, group.instance, group.jid, _ANSWER_SECONDS)
+                client = self._client_of(group.unit)
+                answer = await group_subject(client, group.instance, group.jid, _ANSWER_SECONDS)
             except EvolutionFailure as failure:
                 answer = failure
             answers.append((group, answer, at))

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 import trio
 
+from zapline.domain.ids import UnitId
 from zapline.domain.line.events import (
     CallFailed,
     ConnectionEvent,
@@ -34,7 +36,7 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.units.registration import EVENTS_OF_2_2, WEBHOOK_EVENTS, differences, leads_to_us
 
 MAX_CONCURRENT_CALLS = 24
-"""Calls in progress over all units: a start with thousands of lines must not flood Evolution."""
+"""Calls in progress at one server: a start with thousands of lines must not flood it, nor wait for another server."""
 CALL_DEADLINE = 40.0
 """Seconds for one call including its retries; connect alone takes two."""
 _CLOSE_LOOKS, _CLOSE_PAUSE = 10, 0.5
@@ -53,12 +55,17 @@ class LineCalls:
     """Performs the calls of all actors; one instance per process."""
 
     def __init__(
-        self, client: EvolutionClient, address_of: Callable[[bytes, int], WebhookAddress], counters: Counters
+        self,
+        client: EvolutionClient,
+        address_of: Callable[[bytes, int], WebhookAddress],
+        counters: Counters,
+        client_of: Callable[[UnitId], EvolutionClient] | None = None,
     ) -> None:
-        self._client = client
+        """``client_of`` knows the client of a unit's server; without it all have ``client``."""
+        self._client_of = client_of or (lambda unit: client)
         self._address_of = address_of
         self._counters = counters
-        self._limiter = trio.CapacityLimiter(MAX_CONCURRENT_CALLS)
+        self._limiters: dict[EvolutionClient, trio.CapacityLimiter] = {}  # bounded by the number of servers
 
     async def perform(
         self,
@@ -72,11 +79,15 @@ class LineCalls:
 
         ``secret_id``: unit id and generation. ``enforce``: set a webhook again that somebody has changed.
         """
-        async with self._limiter:
+        client = self._client_of(UnitId(UUID(bytes=secret_id[0])))
+        limiter = self._limiters.get(client)
+        if limiter is None:
+            limiter = self._limiters[client] = trio.CapacityLimiter(MAX_CONCURRENT_CALLS)
+        async with limiter:
             self._counters.add("evolution_calls", action.value)
             try:
                 with trio.fail_after(CALL_DEADLINE):
-                    return await self._call(action, instance, number, secret_id, enforce)
+                    return await self._call(client, action, instance, number, secret_id, enforce)
             except trio.TooSlowError:
                 self._counters.add("evolution_failures", "deadline")
                 return CallFailed(action.value, "deadline")
@@ -86,33 +97,40 @@ class LineCalls:
                 return CallFailed(action.value, failure.code, retryable=not refused)
 
     async def _call(
-        self, action: LineAction, instance: str, number: str | None, secret_id: tuple[bytes, int], enforce: bool
+        self,
+        client: EvolutionClient,
+        action: LineAction,
+        instance: str,
+        number: str | None,
+        secret_id: tuple[bytes, int],
+        enforce: bool,
     ) -> ConnectionEvent:
         match action:
             case LineAction.REGISTER | LineAction.RENEW_PAIRING | LineAction.RECREATE:
                 if action is LineAction.RENEW_PAIRING:
-                    await self._close_pairing(instance)
+                    await self._close_pairing(client, instance)
                 elif action is LineAction.RECREATE:
                     with suppress(InstanceUnknown):
-                        await self._client.delete(instance)
-                return Registered(await self._register(instance, number, self._address_of(*secret_id), enforce))
+                        await client.delete(instance)
+                address = self._address_of(*secret_id)
+                return Registered(await self._register(client, instance, number, address, enforce))
             case LineAction.CHECK:
-                return await self._check(instance, self._address_of(*secret_id), enforce)
+                return await self._check(client, instance, self._address_of(*secret_id), enforce)
             case LineAction.CONNECT:
-                return await self._connect(instance, number)
+                return await self._connect(client, instance, number)
             case LineAction.OBSERVE:
                 try:
-                    return StateObserved(await self._client.connection_state(instance))
+                    return StateObserved(await client.connection_state(instance))
                 except InstanceUnknown:
                     return StateObserved("missing")
             case LineAction.LOGOUT:
                 with suppress(NotConnected, InstanceUnknown):  # it is logged out already
-                    await self._client.logout(instance)
+                    await client.logout(instance)
                 return LogoutDone()
         raise AssertionError(f"{action} is no call")
 
-    async def _connect(self, instance: str, number: str | None) -> ConnectionEvent:
-        answer = await self._client.connect(instance, number)
+    async def _connect(self, client: EvolutionClient, instance: str, number: str | None) -> ConnectionEvent:
+        answer = await client.connect(instance, number)
         if answer.state == "open":
             return StateObserved("open")
         if answer.code:
@@ -120,7 +138,7 @@ class LineCalls:
         return ConnectStarted()
 
     async def _register(
-        self, instance: str, number: str | None, address: WebhookAddress, enforce: bool
+        self, client: EvolutionClient, instance: str, number: str | None, address: WebhookAddress, enforce: bool
     ) -> tuple[str, ...]:
         """Create the instance if it is missing; set its webhook and read it back, unless it is already right.
 
@@ -128,45 +146,47 @@ class LineCalls:
         """
         wanted = WebhookRegistration(address.url, WEBHOOK_EVENTS, dict(address.headers))
         try:
-            registered = await self._client.find_webhook(instance)
+            registered = await client.find_webhook(instance)
         except InstanceUnknown:
             # If another process creates it at the same moment, the name is in use, which is just as good.
             with suppress(InstanceExists):
-                await self._client.create_instance(instance, wanted, number)
-            registered = await self._client.find_webhook(instance)
+                await client.create_instance(instance, wanted, number)
+            registered = await client.find_webhook(instance)
         found = differences(registered, wanted)
         if found and not enforce and (found != ("url",) or not leads_to_us(registered, wanted)):
             return found
         if found:
-            await self._set(instance, wanted)
+            await self._set(client, instance, wanted)
         return ()
 
-    async def _check(self, instance: str, address: WebhookAddress, enforce: bool) -> ConnectionEvent:
+    async def _check(
+        self, client: EvolutionClient, instance: str, address: WebhookAddress, enforce: bool
+    ) -> ConnectionEvent:
         """Read the webhook back; set it again if somebody has changed it and ``enforce``."""
         wanted = WebhookRegistration(address.url, WEBHOOK_EVENTS, dict(address.headers))
         try:
-            found = differences(await self._client.find_webhook(instance), wanted)
+            found = differences(await client.find_webhook(instance), wanted)
         except InstanceUnknown:
             return StateObserved("missing")
         if found and enforce:
-            await self._set(instance, wanted)
+            await self._set(client, instance, wanted)
         return RegistrationChecked(found, restored=bool(found) and enforce)
 
-    async def _set(self, instance: str, wanted: WebhookRegistration) -> None:
+    async def _set(self, client: EvolutionClient, instance: str, wanted: WebhookRegistration) -> None:
         try:
-            await self._client.set_webhook(instance, wanted)
+            await client.set_webhook(instance, wanted)
         except InvalidRequest:
             # All versions validate the names of events here; those before 2.3 know fewer.
-            await self._client.set_webhook(instance, replace(wanted, events=EVENTS_OF_2_2))
-        if differences(await self._client.find_webhook(instance), wanted):
+            await client.set_webhook(instance, replace(wanted, events=EVENTS_OF_2_2))
+        if differences(await client.find_webhook(instance), wanted):
             raise EvolutionFailure(Sentence("the webhook that was set does not read back the same"))
 
-    async def _close_pairing(self, instance: str) -> None:
+    async def _close_pairing(self, client: EvolutionClient, instance: str) -> None:
         """Log out of a pairing, and wait until Evolution begins another when it is asked to connect."""
         with suppress(NotConnected, InstanceUnknown, OperationFailed):
-            await self._client.logout(instance)
+            await client.logout(instance)
         for _ in range(_CLOSE_LOOKS):
             with suppress(InstanceUnknown):
-                if await self._client.connection_state(instance) == "close":
+                if await client.connection_state(instance) == "close":
                     return
             await trio.sleep(_CLOSE_PAUSE)

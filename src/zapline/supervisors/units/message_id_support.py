@@ -16,7 +16,7 @@ _LOG = structlog.get_logger(scope="Sender")
 
 
 class MessageIdSupport:
-    """One for the process. What is known is of one server, by version and route; see ``send_requests.send_route``."""
+    """One for each server. What is known is of it, by version and route; see ``send_requests.send_route``."""
 
     def __init__(self, pool: Pool, client: EvolutionClient) -> None:
         self._pool = pool
@@ -25,6 +25,15 @@ class MessageIdSupport:
         """By (version, route). None: not read yet."""
         self._version: str | None = None
         self._version_until = float("-inf")
+        self._others: dict[EvolutionClient, MessageIdSupport] = {}  # bounded by the number of servers
+
+    def of(self, client: EvolutionClient) -> "MessageIdSupport":
+        """The one of another server, by its client."""
+        if client is self._client:
+            return self
+        if client not in self._others:
+            self._others[client] = MessageIdSupport(self._pool, client)
+        return self._others[client]
 
     async def learn(self, route: str, honoured: bool) -> None:
         """Note that the server has answered a send with the chosen id, or with one of its own. Never raises."""

@@ -48,13 +48,16 @@ class Roster:
         policy: RosterPolicy,
         count_crash: Callable[[], None],
         clock: Callable[[], float] = time.time,
+        standing_of: Callable[[str], ServerStanding | None] = lambda _: None,
     ) -> None:
+        """``standing_of`` knows the Evolution servers beside the environment's by name."""
         self._dispatcher = dispatcher
         self._policy = policy
         self._count_crash = count_crash
         self._units: dict[UnitId, Unit] = {}
+        self._standing_of = standing_of
         self.server = ServerStanding()
-        """What all lines know of their Evolution server; its watch writes it."""
+        """What is known of the environment's Evolution server; its watch writes it."""
         self.webhook_authentication = WebhookAuthentication(clock)
         self._scopes: dict[UnitId, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
@@ -116,7 +119,6 @@ class Roster:
                 unit.state, unit.uncommitted = None, None
             if unit is None:
                 unit = self._units[record.id] = unit_from_record(replace(record, stored=None, applied_seq=Seq(0)))
-                unit.server = self.server
             if unit.state is None and record.stored is not None:
                 read = unit_from_record(record)
                 unit.state, unit.changes_stored, unit.recorded = read.state, read.changes_stored, read.recorded
@@ -124,6 +126,8 @@ class Roster:
                 unit.applied_seq = applied_position(journal_id, record.journal_id, record.applied_seq)
                 unit.stored.seq = unit.applied_seq
             unit.record = replace(record, stored=None)
+            named = record.evolution_server
+            unit.server = (self._standing_of(named) or unit.server) if named is not None else self.server
             if record.archived_at is not None:
                 self._stop(unit)
             elif unit.can_act and record.id not in self._scopes:

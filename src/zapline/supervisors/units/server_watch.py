@@ -1,7 +1,7 @@
-"""Watches the Evolution server that all lines share: whether it answers, and its version.
+"""Watches an Evolution server: whether it answers, and its version.
 
-One harmless call (``GET /``, without a key) every few seconds for all lines together. Each line shows from it that its
-server is away (``ServerStanding.shown``); when the server returns, each line is observed at once.
+One harmless call (``GET /``, without a key) every few seconds for all its lines together. Each line shows from it that
+its server is away (``ServerStanding.shown``); when the server returns, each of its lines is observed at once.
 """
 
 import time
@@ -31,7 +31,7 @@ _LOG = structlog.get_logger(scope="Evolution")
 
 
 class ServerWatch:
-    """One for the process. ``read_info`` makes one call, without repetitions, within ``WATCH_DEADLINE``."""
+    """One for each server. ``read_info`` makes one call, without repetitions, within ``WATCH_DEADLINE``."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class ServerWatch:
         self._counters = counters
         self._on_return = on_return
         self._clock = clock
+        self._named = {"server": standing.name} if standing.name is not None else {}
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -67,17 +68,18 @@ class ServerWatch:
         if answers:
             away = self._clock() - (standing.away_since or 0.0)
             standing.away_since = None
-            _LOG.info("Evolution answers again", seconds=round(away, 1))
+            _LOG.info("Evolution answers again", seconds=round(away, 1), **self._named)
             await self._tell_units(returned=True)
             self._on_return()
         else:
             standing.away_since = self._clock()
             self._counters.add("server_absences")
-            _LOG.warning("Evolution does not answer; its lines wait for it")
+            _LOG.warning("Evolution does not answer; its lines wait for it", **self._named)
             await self._tell_units(returned=False)
 
     async def _tell_units(self, returned: bool) -> None:
-        for number, unit in enumerate(self._roster.units()):
+        own = [unit for unit in self._roster.units() if unit.server is self._standing]
+        for number, unit in enumerate(own):
             if returned and unit.state is not None and unit.state.stored.wanted:
                 self._roster.send_event(unit, ServerReturned())
             self._roster.publish_status(unit)
@@ -95,6 +97,6 @@ class ServerWatch:
         except EvolutionFailure:
             return True
         if info.version is not None and info.version != self._standing.version:
-            _LOG.info("Evolution is version {version}", version=info.version[:40])
+            _LOG.info("Evolution is version {version}", version=info.version[:40], **self._named)
             self._standing.version = info.version
         return True

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID, uuid4
 
 import structlog
@@ -21,6 +22,7 @@ from zapline.domain.line.state import StoredLineState
 from zapline.domain.privacy.erasure import ErasedPeople
 from zapline.sql.health import dead_letters
 from zapline.sql.journal.journal import Journal
+from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy.erasure import load_erased_people
 from zapline.sql.units.units import (
@@ -85,6 +87,19 @@ class UnitPolicy:
     erasure_key: bytes = b""
 
 
+class ServerDirectory(Protocol):
+    """The Evolution servers beside the environment's."""
+
+    async def load(self, conn: Connection) -> None:
+        """Read them. Raises DatabaseUnavailable."""
+
+    def knows(self, name: str) -> bool:
+        """Whether there is one of this name."""
+
+    def place(self, roster: Roster, wanted: str | None) -> str | None:
+        """Where a new unit is to live; None: on the environment's. Raises LocalError where none takes it."""
+
+
 class UnitCommands:
     """Inserts and guarded updates only; a unit's connection is changed by an event to its actor."""
 
@@ -100,8 +115,10 @@ class UnitCommands:
         comparison: DatabaseComparison | None = None,
         on_loaded: Callable[[], None] = lambda: None,
         new_id: Callable[[], UUID] = uuid4,
+        servers: ServerDirectory | None = None,
     ) -> None:
         """``on_loaded`` is called whenever the units were read from the database."""
+        self._servers = servers
         self._pool = pool
         self._journal = journal
         self._roster = roster
@@ -141,7 +158,7 @@ class UnitCommands:
         async with self._pool.connection() as conn:
             for unit in filter(has_confirmed_secret, self._roster.units()):
                 await end_earlier_secrets(conn, unit.id, unit.record.secret_generation)
-            records = await load_units(conn)
+            records = await self._load_records(conn)
             erased = await load_erased_people(conn, self._policy.erasure_key)
             if comparison is not None and (leads or comparison.is_due):
                 view = await comparison.look(conn)
@@ -152,10 +169,30 @@ class UnitCommands:
             _LOG.error("The journal could not keep the snapshot of the units", error=str(refused))
         return records, erased, view
 
+    async def _load_records(self, conn: Connection) -> list[UnitRecord]:
+        """The units, and the servers on which they live: read after them, since one that is left is removed."""
+        while True:
+            records = await load_units(conn)
+            if self._servers is None:
+                return records
+            await self._servers.load(conn)
+            named = (record.evolution_server for record in records if record.archived_at is None)
+            if all(name is None or self._servers.knows(name) for name in named):
+                return records
+
     # -- units -----------------------------------------------------------------------------------------------
 
-    async def create_unit(self, name: str, instance: str | None = None, time_zone: str = "America/Sao_Paulo") -> Unit:
-        """Create a unit; its line is not connected yet. Raises InvalidUnit, InstanceTaken."""
+    async def create_unit(
+        self,
+        name: str,
+        instance: str | None = None,
+        time_zone: str = "America/Sao_Paulo",
+        server: str | None = None,
+    ) -> Unit:
+        """Create a unit; its line is not connected yet. ``server``: the Evolution server; None: where there is room.
+
+        Raises InvalidUnit, InstanceTaken, UnknownServer, and LocalError where no server takes it.
+        """
         unit = UnitId(self._new_id())
         name = name.strip()
         instance = instance or f"{self._policy.instance_prefix}{unit}"
@@ -164,9 +201,16 @@ class UnitCommands:
         if not is_valid_instance_name(instance):
             raise InvalidUnit("an instance's name has 1 to 80 letters, digits, '_' or '-'", "instance")
         secret_digest = digest_secret(self._secret_of(unit, 1))
+        place = self._servers.place(self._roster, server) if self._servers is not None else None
         async with self._pool.connection() as conn:
             await insert_unit(
-                conn, id=unit, name=name, instance=instance, secret_digest=secret_digest, time_zone=time_zone
+                *(conn,),
+                id=unit,
+                name=name,
+                instance=instance,
+                secret_digest=secret_digest,
+                time_zone=time_zone,
+                evolution_server=place,
             )
         await self.reload()
         return self.find(unit)

@@ -309,6 +309,8 @@ class ErasurePage(TypedDict):
 
 class Evolution(TypedDict):
     """The Evolution server that serves this line."""
+    name: str
+    """The Evolution server on which it lives."""
     version: str | None
     """Null while it has not told."""
     awaySince: str | None
@@ -420,6 +422,7 @@ class Health(TypedDict):
     database: Database
     recorder: Recorder
     units: Fleet
+    evolutionServers: list[ServerHealth]
     loopLagSeconds: float
 
 
@@ -707,6 +710,14 @@ class MoreRecipients(TypedDict):
     recipients: Sequence[Mapping[str, str | int | float | None]]
 
 
+class Move(TypedDict):
+    """Body of `POST /units/{unit}/whatsapp/move`."""
+    server: str
+    """Small letters, digits and `-`."""
+    leaveBehind: NotRequired[bool]
+    """Move although the old server does not end the session; unlink it on the phone."""
+
+
 class NewAdminToken(TypedDict):
     """Body of `POST /admin/tokens`."""
     label: str
@@ -895,6 +906,18 @@ class NewReaction(TypedDict):
     """Our id of the message that is reacted to."""
 
 
+class NewServer(TypedDict):
+    """Body of `POST /evolution-servers`."""
+    name: str
+    """Small letters, digits and `-`."""
+    url: str
+    """Where Zapline reaches it."""
+    key: str
+    """Its global key; stored encrypted, never shown."""
+    weight: NotRequired[int]
+    """How many units it gets in proportion to the others' weights."""
+
+
 class NewSuppression(TypedDict):
     """Body of `POST /units/{id}/suppressions`: a phone in any usual form, or `lid:` and its digits."""
     to: str
@@ -905,6 +928,7 @@ class NewUnit(TypedDict):
     name: str
     instance: NotRequired[str | None]
     timeZone: NotRequired[str]
+    evolutionServer: NotRequired[str | None]
 
 
 class NewUnitToken(TypedDict):
@@ -1280,6 +1304,58 @@ class Sending(TypedDict):
     campaignsPausedUntil: str | None
 
 
+class Server(TypedDict):
+    """An Evolution server, as it is now. Its key is never shown."""
+    name: str
+    """`environment`: the one that the daemon's settings name."""
+    url: str | None
+    """Null for the environment's."""
+    weight: int
+    pausedAt: str | None
+    """Since when it gets no new units."""
+    createdAt: str | None
+    version: str | None
+    """Null while it has not told."""
+    awaySince: str | None
+    """Since when it does not answer."""
+    keyReadable: bool
+    """False: it was stored under another master key; store it again."""
+    units: int
+    """Units that live on it."""
+    connected: int
+    """Of these, the units whose line is open."""
+    notes: list[VersionNote]
+
+
+class ServerHealth(TypedDict):
+    """An Evolution server."""
+    name: str
+    """`environment`: the one that the daemon's settings name."""
+    awaySince: str | None
+    """Since when it does not answer; null: it does."""
+    units: int
+    """Units that live on it."""
+    connected: int
+    """Of these, the units whose line is open."""
+
+
+class ServerPatch(TypedDict):
+    """Body of `PATCH /evolution-servers/{server}`: what is left out stays."""
+    url: NotRequired[str]
+    """Where Zapline reaches it."""
+    key: NotRequired[str]
+    """Its global key; stored encrypted, never shown."""
+    weight: NotRequired[int]
+    """How many units it gets in proportion to the others' weights."""
+    paused: NotRequired[bool]
+    """`true`: it gets no new units."""
+
+
+class Servers(TypedDict):
+    """All servers, the environment's first."""
+    items: list[Server]
+
+
 class Skipped(TypedDict):
     """A line of a list that is not written to, and why."""
     number: int
@@ -1504,6 +1580,7 @@ class Unit(TypedDict):
     """What is done about a webhook that somebody changed on Evolution: `enforce` sets it again, `observe` only
     tells.
     """
+    evolutionServer: str | None
     archivedAt: NotRequired[str | None]
 
 

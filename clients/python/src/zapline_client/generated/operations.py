@@ -33,6 +33,7 @@ from zapline_client.generated.models import (
     Me,
     Minted,
     MoreRecipients,
+    Move,
     NewAdminToken,
     NewCampaign,
     NewHook,
@@ -40,6 +41,7 @@ from zapline_client.generated.models import (
     NewOrganization,
     NewOrganizationToken,
     NewPace,
+    NewServer,
     NewSuppression,
     NewUnit,
     NewUnitToken,
@@ -64,6 +66,9 @@ from zapline_client.generated.models import (
     Rotated,
     Rotation,
     SecretHook,
+    Server,
+    ServerPatch,
+    Servers,
     Status,
     SteeredCampaign,
     Suppression,
@@ -449,6 +454,46 @@ class Operations:
         administrator, or a token of the unit or its organization with the scope `read`.
         """
         result: Queue = self._call("GET", "/units/{unit}/queue", path={"unit": unit})
+        return result
+
+    def list_servers(self) -> Servers:
+        """The Evolution servers, with their lines. `GET /evolution-servers`. Who may: An administrator."""
+        result: Servers = self._call("GET", "/evolution-servers")
+        return result
+
+    def add_server(self, body: NewServer) -> Server:
+        """Add an Evolution server. `POST /evolution-servers`. New units go where, for its weight, the fewest
+        live. Whether the key is right `zapline doctor` finds out. Who may: An administrator.
+        """
+        result: Server = self._call("POST", "/evolution-servers", body=body)
+        return result
+
+    def get_server(self, server: Id) -> Server:
+        """One Evolution server. `GET /evolution-servers/{server}`. Who may: An administrator."""
+        result: Server = self._call("GET", "/evolution-servers/{server}", path={"server": server})
+        return result
+
+    def change_server(self, server: Id, body: ServerPatch | None = None) -> Server:
+        """Change an Evolution server's address, key or weight, or whether it gets new units. `PATCH
+        /evolution-servers/{server}`. Of the server `environment` only weight and pause can be changed: the
+        rest is the daemon's settings. Who may: An administrator.
+        """
+        result: Server = self._call("PATCH", "/evolution-servers/{server}", body=body, path={"server": server})
+        return result
+
+    def remove_server(self, server: Id) -> None:
+        """Remove an Evolution server on which no unit lives. `DELETE /evolution-servers/{server}`. Who may: An
+        administrator.
+        """
+        self._call("DELETE", "/evolution-servers/{server}", path={"server": server}, answer="nothing")
+
+    def move_unit(self, unit: Id, body: Move) -> Unit:
+        """Move a unit to another Evolution server. `POST /units/{unit}/whatsapp/move`. The phone is logged out on
+        the old server and the instance deleted there; it is created on the other, and waits for a scan: see
+        the line's status. Conversations and what waits to be sent stay. What is uncertain is left to a person,
+        because the other server knows nothing of it. Who may: An administrator.
+        """
+        result: Unit = self._call("POST", "/units/{unit}/whatsapp/move", body=body, path={"unit": unit})
         return result
 
     def erase_person(self, unit: Id, body: Who | None = None) -> Erasure:

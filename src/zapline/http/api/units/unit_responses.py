@@ -7,6 +7,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, UnsetType
 
 from zapline.domain.ids import PROVIDER
+from zapline.domain.line.evolution_servers import ENVIRONMENT
 from zapline.domain.line.reasons import EXPLANATIONS, STATUS_OF_PHASE, Phase, Reason
 from zapline.domain.line.server_versions import version_notes
 from zapline.domain.line.state import StoredLineState
@@ -31,6 +32,7 @@ _HeldAt = Annotated[
     Meta(description="Since when campaigns wait for `.../release-campaigns`, because WhatsApp refused too much."),
 ]
 _HeldReason = Annotated[str | None, Meta(description="Why they do, as a failure's code.")]
+_Server = Annotated[str, Meta(description="The Evolution server on which it lives.")]
 _LastMessage = Annotated[Timestamp | None, Meta(description="When the latest message went in or out.")]
 
 
@@ -69,6 +71,7 @@ class VersionNoteBody(ResponseBody, frozen=True):
 class EvolutionBody(ResponseBody, frozen=True):
     """The Evolution server that serves this line."""
 
+    name: _Server
     version: Annotated[str | None, Meta(description="Null while it has not told.")]
     away_since: Annotated[Timestamp | None, Meta(description="Since when it does not answer.")]
     notes: Sequence[VersionNoteBody]
@@ -96,6 +99,7 @@ class UnitBody(ResponseBody, frozen=True):
     campaigns_held_reason: _HeldReason
     retention_days: Annotated[int | None, Meta(description="Messages are deleted after so many days; null: never.")]
     webhook_registration: _Registration
+    evolution_server: _Server | None
     archived_at: Timestamp | None = None
 
 
@@ -210,6 +214,7 @@ def unit_body(unit: Unit) -> UnitBody:
         campaigns_held_reason=record.campaigns_held_reason,
         retention_days=record.retention_days,
         webhook_registration=record.webhook_registration,
+        evolution_server=record.evolution_server or ENVIRONMENT,
     )
 
 
@@ -235,6 +240,7 @@ def archived_body(unit: ArchivedUnit) -> UnitBody:
         campaigns_held_reason=None,
         retention_days=unit.retention_days,
         webhook_registration=unit.webhook_registration,
+        evolution_server=None,
         archived_at=iso(unit.archived_at),
     )
 
@@ -305,4 +311,5 @@ def _registration_body(unit: Unit) -> RegistrationBody:
 
 def _evolution_body(unit: Unit) -> EvolutionBody:
     notes = [VersionNoteBody(note.sentence, note.advice, note.severe) for note in version_notes(unit.server.version)]
-    return EvolutionBody(unit.server.version, iso(unit.server.away_since), notes)
+    name = unit.record.evolution_server or ENVIRONMENT
+    return EvolutionBody(name, unit.server.version, iso(unit.server.away_since), notes)

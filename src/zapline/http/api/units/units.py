@@ -49,6 +49,9 @@ class NewUnit(RequestBody, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     instance: Annotated[str, Meta(max_length=80)] | None = None
     time_zone: Annotated[str, Meta(max_length=64)] = "America/Sao_Paulo"
+    evolution_server: (
+        Annotated[str, Meta(max_length=32, description="Where it is to live; by default where there is room.")] | None
+    ) = None
 
 
 class Connect(RequestBody, frozen=True):
@@ -61,7 +64,7 @@ _CREATE = RouteDoc(
     "Make a unit",
     {201: UnitBody},
     body=NewUnit,
-    errors={"instance_taken": 409, "invalid_unit": 422},
+    errors={"instance_taken": 409, "invalid_unit": 422, "server_not_found": 404, "server_paused": 409},
     example={"name": "Loja Centro", "instance": "loja_centro", "timeZone": "America/Sao_Paulo"},
     detail="Give `instance` to be sure that a repeated request makes no second unit: it answers 409 then.",
     headers={"Location": "Where the unit is."},
@@ -146,7 +149,7 @@ class UnitRoutes:
         body = await read_body(NewUnit)
         if not is_time_zone(body.time_zone):
             raise invalid("timeZone", "is a name of the IANA time zone database, as America/Sao_Paulo")
-        unit = await self._commands.create_unit(body.name, body.instance, body.time_zone)
+        unit = await self._commands.create_unit(body.name, body.instance, body.time_zone, body.evolution_server)
         add_audit_detail(name=unit.record.name, made=str(unit.id))
         response = json_response(unit_body(unit), 201)
         response.headers["Location"] = f"/units/{unit.id}"

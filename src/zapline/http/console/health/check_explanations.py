@@ -77,6 +77,11 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
         N_("Storing is tried again after a failure that will pass."),
         N_("If it lasts, look at the database's load and at the log."),
     ),
+    "serversAway": CheckExplanation(
+        N_("Evolution servers away"),
+        N_("Evolution servers that do not answer, or whose key cannot be read. The lines of the others go on."),
+        N_("Start the server, or store its key again. Its lines come back by themselves."),
+    ),
     "journalClosed": CheckExplanation(
         N_("Journal closed"),
         N_("The disk does not take webhooks. They go to the database directly, and are lost if that is away, too."),

@@ -17,7 +17,11 @@ from zapline.supervisors.units.roster import Roster
 class HealthPage:
     """``/console/health``."""
 
-    def __init__(self, layout: Layout, health: HealthMonitor, history: RateHistory, roster: Roster) -> None:
+    def __init__(
+        self, layout: Layout, health: HealthMonitor, history: RateHistory, roster: Roster, servers: bool = False
+    ) -> None:
+        """``servers``: there is a page of the Evolution servers."""
+        self._servers = servers
         self._layout = layout
         self._health = health
         self._history = history
@@ -29,7 +33,8 @@ class HealthPage:
         self._layout.add_section(NavigationLink("health", N_("Health"), "/console/health", 80))
 
     async def show(self) -> Response:
-        return self._layout.render("health.html", at="health", events=ALL_UNITS_EVENTS, **await self._values())
+        values = {**await self._values(), "servers": self._servers}
+        return self._layout.render("health.html", at="health", events=ALL_UNITS_EVENTS, **values)
 
     async def part(self) -> Response:
         return self._layout.render("health_part.html", **await self._values())

@@ -9,6 +9,7 @@ from quart import Response
 from werkzeug.exceptions import NotFound
 
 from zapline.domain.ids import UnitId
+from zapline.domain.line.evolution_servers import ENVIRONMENT
 from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.server_versions import version_notes
 from zapline.domain.line.state import StoredLineState
@@ -50,9 +51,17 @@ class UnitPage:
     """``/console/units/{unit}`` and its live parts."""
 
     def __init__(
-        self, layout: Layout, commands: UnitCommands, pool: Pool, feed: LiveFeed | None, sending: Sending
+        self,
+        layout: Layout,
+        commands: UnitCommands,
+        pool: Pool,
+        feed: LiveFeed | None,
+        sending: Sending,
+        several_servers: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``several_servers``: whether there is any Evolution server beside the environment's."""
         self._layout = layout
+        self._several = several_servers
         self._commands = commands
         self._pool = pool
         self._feed = feed
@@ -106,6 +115,7 @@ class UnitPage:
             "banned": stored.reason is Reason.BANNED,
             "registration": registration_text(unit),
             "evolution": unit.server.version,
+            "server": unit.record.evolution_server or (ENVIRONMENT if self._several() else None),
             "notes": [(note.sentence, note.advice) for note in version_notes(unit.server.version)],
         }
 
