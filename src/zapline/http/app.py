@@ -42,6 +42,7 @@ from zapline.http.api.notifications.live_events import LiveEventRoutes
 from zapline.http.api.units.evolution_servers import PROBLEMS as SERVER_PROBLEMS
 from zapline.http.api.units.evolution_servers import EvolutionServerRoutes
 from zapline.http.api.units.line_history import LineHistoryRoutes
+from zapline.http.api.units.message_journeys import MessageJourneyRoutes
 from zapline.http.api.units.organization_units import OrganizationUnitRoutes
 from zapline.http.api.units.pace import PaceRoutes
 from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
@@ -107,6 +108,7 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
     AuditLogRoutes(pool).attach(routes)
     UnitRoutes(commands, deps.roster, time.time, pool, deps.region, deps.sending).attach(routes)
     LineHistoryRoutes(commands, pool).attach(routes)
+    MessageJourneyRoutes(commands, pool, deps.sending, deps.region).attach(routes)
     if deps.changes is not None:
         UnitChangeRoutes(commands, deps.changes, pool).attach(routes)
     if deps.servers is not None:

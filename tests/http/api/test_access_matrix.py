@@ -27,7 +27,7 @@ READ = {
     *("list_hooks", "get_hook", "list_deliveries"),
     *("get_organization", "list_organization_units"),
     *("list_contacts", "get_contact_picture", "list_groups", "get_group"),
-    *("list_line_history", "get_uptime", "export_uptime"),
+    *("list_line_history", "get_uptime", "export_uptime", "get_journey", "find_journeys"),
 }
 SEND = {
     *("send_message", "cancel_message", "release_message", "upload", "mark_read", "suppress", "release_suppression"),

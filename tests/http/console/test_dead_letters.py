@@ -1,6 +1,7 @@
 """What needs a person, in the console: uncertain, failed and unconfirmed messages, and dead letters."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from support.console_operator import Operator
 
@@ -15,6 +16,36 @@ async def send_message(api: Any, unit: Any, text: str) -> str:
 async def update_outbox(api: Any, message: str, changes: str) -> None:
     async with api.engine_pool.connection() as conn:
         await conn.execute(f"update zapline.outbox set {changes} where message_id = '{message}'")
+
+
+async def tell_where(api: Any, operator: Operator, unit: Any, messages: dict[str, str]) -> None:
+    """Where each of these messages is: on its page, and by the API; found by every name that it has."""
+    verdicts = {"talvez": "uncertain", "não foi": "not_sent", "calado": "unconfirmed"}
+    journeys, other = f"/units/{unit.id}/journeys", await api.add_unit("Outra")
+    for text, message in messages.items():
+        client_id = "<b>talvez</b>" if text == "talvez" else text
+        found = [await api.get(journeys, **asked) for asked in ({"id": message}, {"clientMessageId": client_id})]
+        told = await api.get(f"/units/{unit.id}/messages/{message}/journey")
+        assert [each["items"] for each in found] == [[told]] * 2
+        assert (told["verdict"], told["contact"], told["steps"][0]["step"]) == (verdicts[text], "****0001", "accepted")
+        await api.get(f"/units/{other.id}/messages/{message}/journey", 404)
+        assert await api.get(f"/units/{other.id}/journeys", id=message) == {"items": []}
+        for name in (client_id, message):
+            await operator.get("/console/where?" + urlencode({"q": name}), 303)
+            page = await operator.follow()
+            assert told["sentence"] in page.visible_text
+            assert told["advice"] in page.visible_text
+            assert PHONE not in page.text
+            assert "<b>talvez" not in page.text
+    near = await api.get(journeys, phone="(11) 99999-0001", at="2026-01-01T00:00:00Z")
+    assert {item["id"] for item in near["items"]} == set(messages.values())
+    page = await operator.get("/console/where?" + urlencode({"q": PHONE, "unit": "Loja <i>", "at": "2026-01-01T10:00"}))
+    assert page.visible_text.count("****0001") == len(messages)
+    for nothing in ("q=nobody", f"q=calado&unit={other.id}", "q=1%27%3B--", "at=nonsense&q=calad"):
+        assert "No such message is known" in (await operator.get(f"/console/where?{nothing}")).visible_text
+    assert (await api.get(journeys, 422, id=messages["talvez"], clientMessageId="a"))["code"] == "invalid_request"
+    assert (await api.get(journeys, 422))["code"] == "invalid_request"
+    await api.get(journeys, 422, phone="nobody")
 
 
 async def test_an_uncertain_message_is_decided_and_a_failed_one_is_sent_anew_once(api: Any, operator: Operator) -> None:
@@ -37,6 +68,7 @@ async def test_an_uncertain_message_is_decided_and_a_failed_one_is_sent_anew_onc
         assert "****0001" in page.visible_text
         assert PHONE not in page.text
         assert "<b>talvez" not in page.text
+    await tell_where(api, operator, unit, {"talvez": uncertain, "não foi": failed, "calado": unconfirmed})
     page = await operator.get(base)
     assert "2 wait" in (await operator.get(f"{base}/count")).visible_text, "the failed one counts too"
     await operator.get("/console/attention")

@@ -2,6 +2,7 @@
 
 import itertools
 
+from support.journeys import verdicts
 from support.recorded_sends import (
     JID,
     LID,
@@ -102,6 +103,7 @@ async def test_a_message_that_a_person_sends_again_has_one_id_and_is_never_twice
             assert {row[:3] for row in rows} == {(first.chosen_id, "delivered", "settled")}, order
             assert [row[4] for row in rows] == ["sent", "sent"]
             assert not any(row[6] for row in rows)
+            assert await verdicts(database, unit) == [("resent", None)]
             # No call is left open: the same words from the phone are a message of their own.
             await store(conn, unit, [echo("PHONE", at=NOW + 30, origin="live")], known, at=NOW + 31)
             assert [row[0] for row in await state(conn, unit)][-1] == "PHONE"
@@ -181,3 +183,6 @@ async def test_the_refusal_that_says_most_counts_and_arrival_beats_it(database: 
             (unit, delivery, REFUSED_TOO_MANY) for unit, delivery in expected.items()
         )
         assert REFUSED < REFUSED_TOO_MANY
+        for unit in list(expected)[::47]:
+            refused = expected[unit] == "failed"
+            assert await verdicts(database, unit) == [("refused", REFUSED_TOO_MANY) if refused else ("delivered", None)]

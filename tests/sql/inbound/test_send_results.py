@@ -5,6 +5,7 @@ import random
 
 import msgspec
 import pytest
+from support.journeys import steps, verdicts
 from support.recorded_sends import (
     JID,
     LID,
@@ -127,6 +128,9 @@ async def test_a_second_delivery_is_marked_and_its_statuses_reach_the_message(da
                 ("Y", "read", "settled", "echo", "sent", "X", True),
                 ("Y", "read", "settled", "reply", "sent", "Y", True),
             ]
+            assert await verdicts(database, unit) == [("twice", None)]
+            told = (await steps(database, unit))[0]
+            assert {"answer_uncertain", "proven_echo", "second", "answer_sent", "told_read"} <= set(told)
 
 
 async def test_both_ids_of_a_message_in_one_batch_are_one_row(database: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from support.journeys import line_of, verdicts
 from support.outbound_stack import QUICK, OutboundStack, outbound_stack_on
 
 from zapline.domain.outbox.work_states import Lane
@@ -94,6 +95,8 @@ async def test_a_hold_outlives_the_process(database: str, tmp_path: Path) -> Non
         async with outbound_stack_on(database, tmp_path, evolution) as stack:
             (unit,) = stack.roster.units()
             assert unit.record.campaigns_held_reason == "whatsapp_refused_463"
+            line = line_of(unit, stack.senders.status(unit.id))
+            assert ("held", "whatsapp_refused_463") in await verdicts(database, unit.id, line)
             stack.senders.wake(unit.id)
             await stack.enqueue(unit, "resposta")
             await stack.wait_until_idle(["leased"])

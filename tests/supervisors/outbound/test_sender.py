@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from support.journeys import line_of, steps, verdicts
 from support.outbound_stack import OutboundStack, outbound_stack, queue_message
 
 from zapline.domain.ids import ExternalId
@@ -67,6 +68,8 @@ async def test_a_message_is_sent_once_and_settled(database: str, tmp_path: Path)
         await stack.wait_until(lambda: stack.senders.statistics().running == 0)
         assert stack.counters.totals["calls_started", "reply"] == 1
         assert list(stack.evolution.ledger.questions) == [("loja", "typing", ("5511999990001", "70"))], "milliseconds"
+        assert await verdicts(database, unit.id) == [("delivered", None)]
+        assert await steps(database, unit.id) == [["accepted", "called", "answer_sent", "told_delivered"]]
 
 
 async def test_whoever_watches_hears_how_far_a_message_has_come(database: str, tmp_path: Path) -> None:
@@ -111,6 +114,8 @@ async def test_three_failures_of_its_own_are_the_end_of_a_message_and_hold_up_no
         assert stack.received_texts() == ["depois"]
         outcomes = await stack.rows("select outcome, failure from zapline.attempts order by started_at")
         assert outcomes == [("not_sent", "server_error")] * 3 + [("sent", None)]
+        assert await verdicts(database, unit.id) == [("not_sent", "server_error"), ("delivered", None)]
+        assert (await steps(database, unit.id))[0] == ["accepted", *["called", "answer_not_sent"] * 3, "given_up"]
         assert stack.senders.statistics().paused == 0
 
 
@@ -156,6 +161,8 @@ async def test_a_dropped_reply_is_settled_by_the_echo_and_sent_once(database: st
         assert found == [("echo", 5), ("reply", 2)]
         assert Counter(state for state, *_ in await stack.outbox_rows()) == {"settled": 7}
         assert stack.counters.total("line_pauses") == 0, "Evolution showed that it was there"
+        told = [set(one) for one in await steps(database, unit.id)]
+        assert sum({"called", "proven_echo"} <= one for one in told) == 5
 
 
 async def test_what_no_echo_tells_of_stays_uncertain_while_others_go_on(database: str, tmp_path: Path) -> None:
@@ -166,6 +173,7 @@ async def test_what_no_echo_tells_of_stays_uncertain_while_others_go_on(database
         await stack.wait_until_idle(["queued", "leased"])
         assert await stack.outbox_rows() == [("uncertain", 0, "timed_out_after_relay"), ("settled", 0, None)]
         assert await seconds_to_next_try(stack, "look_at") == pytest.approx(8, abs=0.001)
+        assert (await verdicts(database, unit.id))[0] == ("searching", "timed_out_after_relay")
         await stack.make_due()
         stack.senders.wake(unit.id)
         await stack.wait_until(lambda: stack.senders.statistics().running == 0)
@@ -251,6 +259,8 @@ async def test_the_pace_is_kept_and_changed_limits_apply_at_once(database: str, 
         await stack.enqueue(unit, "amanhã")
         await stack.wait_until(lambda: stack.senders.status(unit.id).state is SenderActivity.PACING)
         assert stack.senders.status(unit.id).reason == "daily_cap"
+        line = line_of(unit, stack.senders.status(unit.id))
+        assert (await verdicts(database, unit.id, line))[-1] == ("waiting_for_pace", "daily_cap")
         await stack.wait_until(lambda: stack.senders.statistics().running == 0)
         async with stack.pool.connection() as conn:
             await conn.execute("update zapline.unit_paces set daily_cap = 5")

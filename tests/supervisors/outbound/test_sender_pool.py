@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import trio
+from support.journeys import line_of, verdicts
 from support.outbound_stack import QUICK, outbound_stack, outbound_stack_on, queue_message
 
 from zapline.domain.line.reasons import Phase
@@ -49,6 +50,7 @@ async def test_a_scan_finds_what_nobody_announced_and_schedules_what_becomes_due
         assert stack.received_texts() == ["logo", "depois"]
         assert await stack.outbox_rows() == [("settled", 0, None), ("settled", 0, None), ("expired", 0, "expired")]
         assert stack.counters.totals["messages_ended_unsent", "expired"] == 1
+        assert (await verdicts(database, unit.id))[-1] == ("expired", None)
         await stack.wait_until(lambda: stack.senders.statistics().running == 0)
 
 
@@ -62,6 +64,8 @@ async def test_a_line_that_opens_sends_at_once_what_has_waited(database: str, tm
         await stack.wait_until(lambda: stack.senders.statistics().running == 0)
         assert await stack.outbox_rows() == [("queued", 0, None)]
         assert await stack.rows("select from zapline.attempts") == []
+        line = line_of(unit, stack.senders.status(unit.id))
+        assert await verdicts(database, unit.id, line) == [("waiting_for_line", "logged_out")]
         stack.evolution.scan("loja")
         await stack.wait_until_open(unit)
         await stack.wait_until_idle()
@@ -230,6 +234,8 @@ async def test_a_paused_unit_sends_nothing_until_it_is_resumed_also_after_a_rest
             await stack.wait_until(lambda: stack.senders.statistics().running == 0)
             assert stack.senders.status(unit.id).state is SenderActivity.PAUSED
             assert stack.senders.status(unit.id).reason == PAUSED_BY_REQUEST
+            line = line_of(unit, stack.senders.status(unit.id))
+            assert await verdicts(database, unit.id, line) == [("paused", None)] * 2
         async with outbound_stack_on(database, tmp_path, evolution, port=stack.port) as stack:
             await stack.wait_until(lambda: stack.roster.get(unit.id) is not None)
             async with stack.pool.connection() as conn:

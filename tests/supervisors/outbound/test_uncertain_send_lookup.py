@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import msgspec
 import trio
 from support.inbound_stack import until
+from support.journeys import verdicts
 from support.reconciliation_stack import LOOKS, ReconciliationStack, reconciliation_stack
 
 from zapline.domain.ids import PROVIDER, contact_id, conversation_id
@@ -137,6 +138,11 @@ async def test_what_evolution_has_is_settled_and_the_rest_waits_for_a_person(dat
         totals = stack.inbound.counters.totals
         assert (totals["looks", "settled"], totals["looks", "again"], totals["looks", "waits"]) == (1, 4, 2)
         assert totals["looks", "resent"] == 0
+        told = await verdicts(stack.inbound.url, unit.id)
+        assert sorted(told, key=repr) == [
+            *(("sent", None), ("stored_late", None)),
+            *(("uncertain", "no_answer"), ("uncertain", "timed_out_after_relay")),
+        ]
 
         # What waits for a person is not looked for again, but its echo still settles it.
         kept_by_evolution(stack, "não foi", "LATE", ago=20.0)

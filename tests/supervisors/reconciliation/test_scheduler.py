@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 from support.inbound_stack import text, until
+from support.journeys import steps, verdicts
 from support.reconciliation_stack import HOUR, QUICK, ReconciliationStack, reconciliation_stack
 
 from zapline.domain.reconciliation_windows import FIRST_SLACK
@@ -55,6 +56,10 @@ async def test_what_webhooks_missed_comes_back_in_order_and_a_live_message_hides
         assert await stack.inbound.rows(
             "select delivery::text from zapline.messages where external_id in ('OWN', 'LIVE')"
         ) == [("read",), ("read",)]
+        told = [verdict for verdict, _ in await verdicts(stack.inbound.url, unit.id)]
+        assert (told.count("stored"), told.count("stored_late")) == (1, 5)
+        late = (await steps(stack.inbound.url, unit.id))[-1]
+        assert late[:3] == ["written", "read_back", "stored"]
         totals = stack.inbound.counters.totals
         # No webhooks were received before this daemon's first run, so this is a known gap.
         assert (totals["repairs", "known_gap"], totals["repairs_unexplained", ""]) == (5, 0)

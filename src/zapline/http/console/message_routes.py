@@ -3,6 +3,7 @@
 from zapline.http.api.campaigns.recipients import MAX_LIST
 from zapline.http.console.attention.attention_pages import AttentionPages
 from zapline.http.console.attention.dead_letter_pages import DeadLetterPages
+from zapline.http.console.attention.message_journey import MessageJourneyPages
 from zapline.http.console.campaigns.campaign_form import NEW_PATH, CampaignFormPages
 from zapline.http.console.campaigns.campaign_pages import CampaignPages
 from zapline.http.console.framework.counts import TotalsCache
@@ -39,6 +40,7 @@ def attach_message_pages(layout: Layout, dependencies: Dependencies, totals: Tot
         MessageFiles(layout, commands, dependencies.media, pool).attach()
     AttentionPages(layout, commands, roster, pool, totals, submissions).attach()
     DeadLetterPages(layout, commands, roster, pool).attach()
+    MessageJourneyPages(layout, commands, roster, pool, dependencies.sending, dependencies.region).attach()
     if campaigns is not None and submissions is not None:
         CampaignFormPages(layout, commands, campaigns, submissions, pool).attach()
         CampaignPages(layout, commands, campaigns, pool).attach()

@@ -465,6 +465,36 @@ class Journal(TypedDict):
     """On disk, with those that are done."""
 
 
+class Journey(TypedDict):
+    """Where a message is, and how it came there. Whom it is from or to is masked."""
+    id: str
+    conversationId: str
+    fromMe: bool
+    kind: Literal["unknown", "text", "image", "video", "audio", "voice", "document", "sticker", "location", "live_location", "contact", "contacts", "poll", "button_reply", "list_reply", "template_reply", "interactive_reply", "buttons", "list", "template", "interactive", "album", "order", "product", "event", "group_invite", "payment", "call_log", "sticker_pack", "poll_result", "pin", "keep", "placeholder", "reaction"] | str
+    contact: str
+    """Masked."""
+    externalId: str | None
+    clientMessageId: str | None
+    verdict: Literal["sent", "delivered", "read", "unconfirmed", "resent", "twice", "refused", "uncertain", "searching", "sending", "not_sent", "expired", "cancelled", "given_up", "paused", "waiting_for_line", "waiting_for_pace", "waiting_for_campaign", "held", "planned", "waiting_for_retry", "waiting_for_turn", "stored", "stored_late", "stored_slowly", "from_history", "sent_elsewhere"] | str
+    """Where it is, for programs."""
+    sentence: str
+    """Where it is, for people."""
+    advice: str
+    """What to do about it."""
+    reason: str | None
+    """Why, as a code."""
+    reasonSentence: str | None
+    goesOnAt: str | None
+    """When it goes on by itself, where that is known."""
+    steps: list[Step]
+    """In the order of their times."""
+
+
+class Journeys(TypedDict):
+    """The messages that were found, at most ten."""
+    items: list[Journey]
+
+
 Lane: TypeAlias = "Literal[\"campaign\", \"reply\"] | str"
 
 
@@ -1458,6 +1488,28 @@ class SteeredCampaign(TypedDict):
     """How many are not written to, by reason."""
     retried: NotRequired[int]
     """Of retry-failed: how many are tried again."""
+
+
+class Step(TypedDict):
+    """One step on the way of a message."""
+    step: Literal["written", "accepted", "received", "read_back", "stored", "waited_for_line", "planned", "called", "answer_sent", "answer_not_sent", "answer_rejected", "answer_uncertain", "proven_echo", "proven_store", "proven_status", "second", "told_sent", "told_delivered", "told_read", "told_played", "refused", "unconfirmed", "given_up", "expired", "cancelled", "edited", "deleted", "hook_queued", "hook_delivered", "hook_dead"] | str
+    at: str | None
+    until: str | None
+    """When it ended, of what lasted."""
+    sentence: str
+    """The step in words."""
+    reason: str | None
+    """Why, as a code."""
+    reasonSentence: str | None
+    """Why, in words."""
+    call: int | None
+    """Which call to Evolution it belongs to."""
+    event: str | None
+    """Of a webhook to the CRM."""
+    tries: int | None
+    """Of a webhook to the CRM."""
+    status: int | None
+    """HTTP status of the CRM's last answer."""
 
 
 class Suppression(TypedDict):

@@ -25,6 +25,8 @@ from zapline_client.generated.models import (
     Health,
     Hook,
     Hooks,
+    Journey,
+    Journeys,
     LetterPage,
     LineHistoryPage,
     Loaded,
@@ -404,6 +406,43 @@ class Operations:
             path={"unit": unit},
             query={"months": months},
             answer="bytes",
+        )
+        return result
+
+    def get_journey(self, unit: Id, message: Id) -> Journey:
+        """Where is my message? Each step with its time, and what to do. `GET
+        /units/{unit}/messages/{message}/journey`. Each step comes from a row, with its time: accepted, waiting
+        for the line, each call and its answer, what proved it, what WhatsApp reported, what the CRM was told;
+        of what comes in the webhook, or that it was read back, and when it was stored. Who may: An
+        administrator, or a token of the unit or its organization with the scope `read`.
+        """
+        result: Journey = self._call(
+            "GET",
+            "/units/{unit}/messages/{message}/journey",
+            path={"unit": unit, "message": message},
+        )
+        return result
+
+    def find_journeys(
+        self,
+        unit: Id,
+        *,
+        id: str | UUID | None = None,
+        client_message_id: str | None = None,
+        external_id: str | None = None,
+        phone: str | None = None,
+        at: str | datetime | None = None,
+    ) -> Journeys:
+        """Find a message by any of its ids, or by phone and time, and tell where it is. `GET
+        /units/{unit}/journeys`. Name exactly one of `id`, `clientMessageId`, `externalId` and `phone`. What is
+        not found is an empty list. Who may: An administrator, or a token of the unit or its organization with
+        the scope `read`.
+        """
+        result: Journeys = self._call(
+            "GET",
+            "/units/{unit}/journeys",
+            path={"unit": unit},
+            query={"id": id, "clientMessageId": client_message_id, "externalId": external_id, "phone": phone, "at": at},
         )
         return result
 

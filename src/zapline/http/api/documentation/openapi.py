@@ -51,6 +51,7 @@ _TAGS = {
     "uptime.csv": "Line",
     "conversations": "Conversations and messages",
     "messages": "Conversations and messages",
+    "journeys": "Conversations and messages",
     "outbox": "Conversations and messages",
     "uploads": "Conversations and messages",
     "numbers": "Numbers, contacts and groups",

@@ -1,0 +1,1 @@
+"""Where a message is, and how it came there."""
