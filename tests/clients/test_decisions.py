@@ -14,7 +14,7 @@ from support.many_cases import in_one_test
 from zapline.domain.crm_webhook_signature import format_secret, sign_webhook
 from zapline_client.errors import InvalidWebhook, StreamTooLarge, Unanswered, ZaplineProblem
 from zapline_client.event_stream import MAX_EVENT, Event, EventParser, Resumption
-from zapline_client.requests import Call
+from zapline_client.requests import Call, result_of
 from zapline_client.retries import Attempts, Patience
 from zapline_client.webhooks import Webhooks
 
@@ -63,6 +63,8 @@ RESET, REFUSED = httpx2.RemoteProtocolError("gone"), httpx2.ConnectError("refuse
         ("GET", None, httpx2.Response(404, text="not Zapline"), Unanswered),
         ("GET", None, httpx2.Response(503, headers={"content-type": "application/problem+json"}, text="["), 1.0),
         ("GET", None, httpx2.Response(200), None),
+        ("GET", None, httpx2.Response(304), None),
+        ("GET", None, httpx2.Response(301, headers={"location": "https://elsewhere.test/"}), Unanswered),
         ("POST", None, problem(503, "unavailable", retryable=True, **{"retry-after": "3600"}), ZaplineProblem),
     ]
 )
@@ -78,6 +80,14 @@ def test_only_what_may_be_repeated_is_tried_again(method: str, body: object, cam
         assert wanted is ZaplineProblem or caught.value.safe_to_repeat is (method == "GET")
     else:
         assert decide() == wanted
+
+
+def test_a_page_in_the_place_of_an_answer_is_no_answer() -> None:
+    page = httpx2.Response(200, html="<h1>It works!</h1>")
+    with pytest.raises(Unanswered, match="is the address right"):
+        result_of(page, "json", attempts())
+    assert result_of(page, "bytes", attempts()).startswith(b"<h1>")
+    assert result_of(httpx2.Response(204), "nothing", attempts()) is None
 
 
 def test_patience_ends_by_tries_and_by_time_and_the_error_names_the_message() -> None:

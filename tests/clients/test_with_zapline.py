@@ -98,6 +98,20 @@ def test_problems_and_lists_and_files_come_as_they_are(zapline: Sandbox, client:
     assert client.api.health()["status"] in ("pass", "warn")
 
 
+def test_the_client_that_blocks_looks_on_and_goes_on_where_it_was(zapline: Sandbox, client: Zapline) -> None:
+    with client.events(zapline.unit) as events:
+        hello = next(events)
+        assert (hello.kind, hello.data["status"]["status"]) == ("hello", "connected")
+    zapline.phone.writes("while nobody looked on")
+    with client.events(zapline.unit, hello.id) as events:
+        texts = (event.data["text"] for event in events if event.kind == "message")
+        assert next(texts) == "while nobody looked on"
+    with Zapline(zapline.url, "zl_" + "A" * 43) as stranger, stranger.events(zapline.unit) as events:
+        with pytest.raises(ZaplineProblem) as caught:
+            next(events)
+        assert caught.value.code == "unauthorized"
+
+
 async def test_the_asynchronous_client_sends_receives_and_looks_on_across_a_break(zapline: Sandbox) -> None:
     cut = CutStreams()
     with trio.fail_after(60):

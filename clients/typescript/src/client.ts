@@ -1,5 +1,5 @@
 /** The client: each route by method and path, sends that happen once, and the live events of a unit. */
-import { ZaplineProblem } from "./errors.js";
+import { Unanswered, ZaplineProblem } from "./errors.js";
 import { EventParser, type StreamEvent } from "./events.js";
 import { Attempts, PATIENCE, pause, problemOf, type Patience } from "./retries.js";
 import type { components, paths } from "./schema.js";
@@ -162,7 +162,13 @@ export class Zapline {
     const clientId = CLIENT_IDS.map((name) => named?.[name]).find((id) => id !== undefined);
     const response = await this.request(method, String(path), { ...options, ...body }, clientId as string | undefined);
     const text = await response.text();
-    return text === "" ? undefined : JSON.parse(text);
+    if (text === "") return undefined;
+    try {
+      return JSON.parse(text);
+    } catch {
+      const told = `${method} ${String(path)}: ${response.status}, and not by Zapline; is the address right?`;
+      throw new Unanswered(told, method === "GET" || clientId !== undefined, clientId as string | undefined);
+    }
   }
 
   private async request(method: Method, path: string, options: Loose, clientId?: string): Promise<Response> {
@@ -174,7 +180,8 @@ export class Zapline {
       const deadline = AbortSignal.timeout(this.options.timeout ?? TIMEOUT);
       const signal = options.signal ? AbortSignal.any([deadline, options.signal]) : deadline;
       try {
-        const response = await this.fetch(url, { method, headers, body: options.body as BodyInit | undefined, signal });
+        const body = options.body as BodyInit | undefined;
+        const response = await this.fetch(url, { method, headers, body, signal, redirect: "manual" });
         wait = await attempts.afterAnswer(response);
         if (wait === undefined) return response;
       } catch (error) {

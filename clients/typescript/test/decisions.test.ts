@@ -101,6 +101,9 @@ test("only what may be repeated is tried again", async () => {
   });
   assert.deepEqual(refused.asked, ["GET http://zapline.test/units/a%2Fb "]);
   await assert.rejects(refused.client.get("/units/{unit}", { path: { unit: ".." } }), TypeError);
+  const moved = scripted(new Response("<html>", { status: 301, headers: { location: "https://elsewhere.test/" } }));
+  await assert.rejects(moved.client.get("/health"), Unanswered);
+  await assert.rejects(scripted(new Response("<h1>It works!</h1>")).client.get("/health"), Unanswered);
   const away = scripted(...Array.from({ length: 3 }, () => problem(503, "unavailable", true)));
   await assert.rejects(away.client.get("/health"), ZaplineProblem);
 });

@@ -151,6 +151,6 @@ class _Api(AsyncOperations):
             else:
                 wait = attempts.after_answer(response)
                 if wait is None:
-                    return result_of(response, answer)
+                    return result_of(response, answer, attempts)
             assert wait is not None
             await anyio.sleep(wait)

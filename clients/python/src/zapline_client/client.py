@@ -144,6 +144,6 @@ class _Api(Operations):
             else:
                 wait = attempts.after_answer(response)
                 if wait is None:
-                    return result_of(response, answer)
+                    return result_of(response, answer, attempts)
             assert wait is not None
             time.sleep(wait)

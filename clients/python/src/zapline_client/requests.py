@@ -69,11 +69,14 @@ def new_client_id() -> str:
     return str(uuid.uuid4())
 
 
-def result_of(response: httpx2.Response, answer: str) -> Any:
-    """What a successful answer holds."""
+def result_of(response: httpx2.Response, answer: str, attempts: Attempts) -> Any:
+    """What a successful answer holds. Raises Unanswered for a page in the place of JSON."""
     if answer == "bytes":
         return response.content
-    return response.json() if answer == "json" and response.content else None
+    try:
+        return response.json() if answer == "json" and response.content else None
+    except ValueError:
+        raise attempts.not_by_zapline(response) from None
 
 
 def defaults(url: str, token: str | None, timeout: float) -> dict[str, Any]:

@@ -73,15 +73,11 @@ class Attempts:
 
     def after_answer(self, response: httpx2.Response) -> float | None:
         """None for an answer to be used, else the seconds until the next try. Raises ZaplineProblem, Unanswered."""
-        if response.status_code < 400:
+        if response.status_code < 300 or response.status_code == 304:
             return None
         problem = problem_of(response)
         if problem is None:  # a proxy's page: nobody knows how far the request came
-            failed = Unanswered(
-                f"{self.method} {self.route}: {response.status_code}, and not by Zapline",
-                safe_to_repeat=self.repeatable,
-                client_id=self.client_id,
-            )
+            failed = self.not_by_zapline(response)
             if response.status_code in _ANSWERED_BY_A_PROXY and self.repeatable:
                 return self._next(failed, retry_after(response))
             raise failed
@@ -89,6 +85,11 @@ class Attempts:
         if problem.retryable or (uncertain and self.repeatable):
             return self._next(problem, problem.retry_after)
         raise problem
+
+    def not_by_zapline(self, response: httpx2.Response) -> Unanswered:
+        """An error for an answer that is a page of somebody else's, or leads elsewhere."""
+        text = f"{self.method} {self.route}: {response.status_code}, and not by Zapline; is the address right?"
+        return Unanswered(text, safe_to_repeat=self.repeatable, client_id=self.client_id)
 
     def _next(self, failed: ZaplineError, asked_for: float | None) -> float:
         self.failures += 1
