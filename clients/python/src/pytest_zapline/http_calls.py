@@ -41,4 +41,4 @@ def until(found: Callable[[], T | None], what: str, seconds: float) -> T:
             return result
         if time.monotonic() > deadline:
             raise SandboxError(f"{what}: not within {seconds:g} s")
-        time.sleep(0.02)
+        time.sleep(0.05)
