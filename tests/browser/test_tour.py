@@ -8,8 +8,8 @@ from support.browser_visitor import LIVE_SECONDS, BrowserThread, Visitor
 from support.page_inspection import SCREENSHOTS, WANTED, inspect_page
 from support.running_system import RunningSystem, wait_until
 
-UNIT_PAGES = ("settings", "opt-outs", "tokens", "hooks", "privacy", "archive")
-PAGES = ("", "health", "audit", "about", "attention/letters")
+UNIT_PAGES = ("settings", "opt-outs", "tokens", "hooks", "privacy", "archive", "history")
+PAGES = ("", "health", "audit", "about", "attention/letters", "where")
 
 
 @pytest.mark.long
@@ -27,6 +27,13 @@ def test_every_page_is_fit_to_be_seen(
     for name in UNIT_PAGES:
         visitor.go(f"/console{path}/{name}")
         inspect_page(visitor, f"unit-{name}")
+    sent = system.call("POST", f"{path}/messages", {"clientMessageId": "tour-1", "to": "(11) 99994-0002", "text": "Oi"})
+    visitor.go("/console/where?q=tour-1")
+    visitor.page.get_by_role("heading", name="Step by step").wait_for()
+    assert sent["id"] in visitor.page.url
+    inspect_page(visitor, "where-message")
+    visitor.go(f"/console{path}")
+    inspect_page(visitor, "unit-line")
     with visitor.expecting("status of 404"):
         visitor.page.goto(f"{system.url}/console/nowhere")
         inspect_page(visitor, "error")

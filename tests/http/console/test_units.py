@@ -153,7 +153,7 @@ async def test_lines_that_are_out_are_the_headline_and_come_back_together(api: A
     assert "out 2 times" in (await operator.get(f"/console/units/{units[1]}")).visible_text, (
         "it waited for its scan, too"
     )
-    assert "nobody wanted the line" in (await operator.get(f"/console/units/{units[2]}/part/week")).visible_text
+    assert "not known yet" in (await operator.get(f"/console/units/{units[2]}/part/week")).visible_text
     everything = (await operator.client.get("/console/uptime.csv")).text.splitlines()
     assert len(everything) == 1 + 2 * len(units)
     rows = await api.sql("select action, unit_id from zapline.audit_log where action in ('connect', 'pause_unit')")

@@ -86,8 +86,9 @@ def _day(changes: Sequence[LineChange], span: Span, zone: str) -> Day:
     outages = [part for part in parts if part.use is LineUse.OUT]
     found = uptime_of(changes, span.start, span.end)
     if found.share is None:
-        return Day(_day_name(span), bars, "–", _("nobody wanted the line"), "idle")
-    words = _("out {times}, {minutes} min altogether", times=_times(len(outages)), minutes=number(found.out / 60))
+        words = _("nobody wanted the line") if found.off > 0 else _("not known yet")
+        return Day(_day_name(span), bars, "–", words, "idle")
+    words = _("out {times}, {lasted} altogether", times=_times(len(outages)), lasted=duration(found.out))
     return Day(
         name=_day_name(span),
         bars=bars,
