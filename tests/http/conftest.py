@@ -240,7 +240,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         calls = LineCalls(client_of_evolution, address_of, counters, client_of)
         feed = LiveFeed()
         streams = EventStreams(feed, revocations=identity.invalidations)
-        opening = open_notifications(b"k" * 32, True, engine_pool, commands, leadership, counters, feed)
+        opening = open_notifications(b"k" * 32, True, engine_pool, commands, leadership, counters, feed, api_pool)
         notifications = await stack.enter_async_context(opening)
         context = ActorContext(journal, recorder, calls, counters, dispatcher.refill, dispatcher.rewind, feed=feed)
         nursery.start_soon(recorder.run)
@@ -249,7 +249,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         nursery.start_soon(leadership.run)
         nursery.start_soon(health.run)
         nursery.start_soon(servers.run, roster, lambda: None)
-        nursery.start_soon(notifications.delivery.run)
+        nursery.start_soon(notifications.run)
         woken: list[UnitId] = []
         repaced: list[UnitId] = []
         outgoing = Submissions(engine_pool, time.time, woken.append, repaced.append, feed=feed)
@@ -260,6 +260,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         may_write, forget = leadership.may_write, recorder.forget_contacts
         erasures = ErasureJobs(engine_pool, journal, commands, may_write, counters, media.drop, forget, ERASURE_KEY)
         nursery.start_soon(erasures.run)
+        access_changed = notifications.on_access_change(identity.invalidate_cache)
         dependencies = Dependencies(
             commands=commands,
             roster=roster,
@@ -268,7 +269,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             pool=api_pool,
             identity=identity,
             audit=AuditLog(engine_pool),
-            organizations=Organizations(engine_pool, commands.find, identity.invalidate_cache),
+            organizations=Organizations(engine_pool, commands.find, access_changed),
             auth=AuthPolicy(hasher=HASHER),
             outgoing=outgoing,
             campaigns=Campaigns(engine_pool, feeder, commands.find, erasure_key=ERASURE_KEY),
@@ -276,6 +277,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             receipts=ReadReceipts(engine_pool, client_of_evolution),
             streams=streams,
             hooks=notifications.hooks,
+            events=notifications.events,
             feed=feed,
             changes=UnitLifecycle(commands, engine_pool, repaced.append),
             erasures=erasures,

@@ -10,6 +10,7 @@ from chaos.inbound.run import InboundRun, open_inbound_run
 from support.crm_receiver import CrmReceiver, crm_receiver
 
 from zapline.sql.notifications import crm_webhooks
+from zapline.sql.notifications.crm_webhooks import NewHook
 from zapline.sql.postgres.connection import connect
 
 LIMIT = 180.0
@@ -20,7 +21,9 @@ async def add_crm_webhooks(run: InboundRun, crm: CrmReceiver) -> None:
     """Send every unit's received messages to a CRM."""
     async with await connect(run.environment.postgres.url, role="zapline_engine") as conn:
         for unit in run.environment.units:
-            assert await crm_webhooks.insert_hook(conn, unit, uuid4(), f"{crm.url}/hook", ["message.received"], 1)
+            assert await crm_webhooks.insert_hook(
+                conn, unit, NewHook(uuid4(), f"{crm.url}/hook", ["message.received"]), 1
+            )
 
 
 async def check_crm_webhooks(run: InboundRun, crm: CrmReceiver) -> None:

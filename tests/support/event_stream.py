@@ -38,7 +38,14 @@ class Stream:
 @asynccontextmanager
 async def watching(api: Any, unit: Any, last_id: str | None = None, **query: str) -> AsyncIterator[Stream]:
     headers = {"Last-Event-ID": last_id} if last_id else {}
-    async with api.client.stream("GET", f"/units/{unit.id}/events", headers=headers, params=query) as answer:
+    async with watching_path(api, f"/units/{unit.id}/events", headers, **query) as stream:
+        yield stream
+
+
+@asynccontextmanager
+async def watching_path(api: Any, path: str, headers: dict[str, str], **query: str) -> AsyncIterator[Stream]:
+    """The same of any stream."""
+    async with api.client.stream("GET", path, headers=headers, params=query) as answer:
         assert answer.status_code == 200, await answer.aread()
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert answer.headers["cache-control"] == "no-store"

@@ -1,6 +1,11 @@
 """Defines the events of webhooks to the CRM, and decides when a failed delivery is retried or a hook disabled."""
 
+import re
+from collections.abc import Mapping
 from enum import StrEnum
+
+from zapline.domain.errors import InvalidField
+from zapline.domain.text import Sentence
 
 
 class CrmWebhookEvent(StrEnum):
@@ -66,3 +71,39 @@ def endpoint_pause(failures: int) -> float:
     """Seconds without any delivery to an endpoint after so many consecutive failures."""
     over = failures - PAUSE_AFTER_FAILURES
     return min(2.0 ** min(over, 10), _LONGEST_PAUSE) if over >= 0 else 0.0
+
+
+MAX_HEADERS = 10
+"""Headers of its own that a hook may have."""
+MAX_HEADER_VALUE = 1024
+"""Characters of one."""
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_OWN_HEADERS = frozenset(
+    {
+        *("host", "content-type", "content-length", "content-encoding", "user-agent", "date"),
+        *("connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade", "expect"),
+    }
+)
+"""Headers that Zapline writes itself, or that belong to the connection."""
+
+
+class InvalidHeader(InvalidField):
+    """A header of a hook is not acceptable; the text says why."""
+
+
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that go with each delivery of a hook. Raises InvalidHeader; no value is in its text."""
+    if len(headers) > MAX_HEADERS:
+        raise InvalidHeader(Sentence("holds at most {limit} headers", limit=MAX_HEADERS), "headers")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise InvalidHeader("names a header twice", "headers")
+    for name, value in headers.items():
+        if _HEADER_NAME.fullmatch(name) is None:
+            raise InvalidHeader("holds a name that no header has", "headers")
+        if name.lower() in _OWN_HEADERS or name.lower().startswith(("webhook-", "proxy-")):
+            raise InvalidHeader(Sentence("holds {name}, which Zapline writes itself", name=name), "headers")
+        if not (
+            1 <= len(value) <= MAX_HEADER_VALUE and value.isascii() and value.isprintable() and value == value.strip()
+        ):
+            raise InvalidHeader("holds a value that is not one line of 1 to 1024 plain characters", "headers")
+    return dict(headers)

@@ -39,6 +39,7 @@ from zapline.http.api.messages.uploads import UPLOAD_PATH, UploadRoutes
 from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.api.notifications.hooks import HookRoutes
 from zapline.http.api.notifications.live_events import LiveEventRoutes
+from zapline.http.api.notifications.organization_events import OrganizationEventRoutes
 from zapline.http.api.units.evolution_servers import PROBLEMS as SERVER_PROBLEMS
 from zapline.http.api.units.evolution_servers import EvolutionServerRoutes
 from zapline.http.api.units.line_history import LineHistoryRoutes
@@ -134,6 +135,8 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
         MediaRoutes(commands, deps.media, pool).attach(routes)
     if deps.streams is not None:
         LiveEventRoutes(commands, deps.streams, auth.access_check).attach(routes)
+    if deps.streams is not None and deps.events is not None:
+        OrganizationEventRoutes(deps.events, deps.streams, pool, auth.caller_check).attach(routes)
     if deps.hooks is not None:
         HookRoutes(commands, deps.hooks, pool).attach(routes)
     DeadLetterRoutes(commands, pool).attach(routes)

@@ -20,6 +20,7 @@ from zapline.supervisors.directory.number_checks import NumberChecks
 from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.media_cache import MediaFetcher
 from zapline.supervisors.notifications.crm_webhook_commands import CrmWebhooks
+from zapline.supervisors.notifications.event_log import EventLog
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
 from zapline.supervisors.outbound.submission import Submissions
@@ -51,6 +52,8 @@ class Dependencies:
     streams: EventStreams | None = None
     """Live events, of one unit and of all."""
     hooks: CrmWebhooks | None = None
+    events: EventLog | None = None
+    """The log of events, which organizations read."""
     changes: UnitLifecycle | None = None
     servers: ServerCommands | None = None
     erasures: ErasureJobs | None = None

@@ -25,9 +25,10 @@ READ = {
     ),
     *("list_campaigns", "get_campaign", "list_recipients", "export_failures"),
     *("list_hooks", "get_hook", "list_deliveries"),
-    *("get_organization", "list_organization_units"),
     *("list_contacts", "get_contact_picture", "list_groups", "get_group"),
     *("list_line_history", "get_uptime", "export_uptime", "get_journey", "find_journeys"),
+    *("get_organization", "list_organization_units", "watch_organization"),
+    *("list_organization_hooks", "get_organization_hook", "list_organization_deliveries"),
 }
 SEND = {
     *("send_message", "cancel_message", "release_message", "upload", "mark_read", "suppress", "release_suppression"),
@@ -40,7 +41,10 @@ CONTROL = {
     "release_campaigns",
     *("get_dead_letter", "replay_unit_dead_letter", "give_up_dead_letter"),
     *("create_hook", "delete_hook", "rotate_hook_key", "enable_hook", "test_hook", "replay_delivery"),
-    "replay_dead_deliveries",
+    *("replay_dead_deliveries", "replay_events"),
+    *("create_organization_hook", "delete_organization_hook", "rotate_organization_hook_key"),
+    *("enable_organization_hook", "test_organization_hook", "replay_organization_delivery"),
+    *("replay_dead_organization_deliveries", "replay_organization_events"),
 }
 ADMIN = {
     *("create_unit", "list_units", "change_unit", "archive_unit", "rotate_secret", "release_unit"),

@@ -35,6 +35,7 @@ from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.notifications import crm_webhooks
+from zapline.sql.notifications.crm_webhooks import NewHook
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import archive_unit, insert_unit
@@ -64,7 +65,7 @@ def message(identity: str, **more: Any) -> MessageArrived:
 async def make_hook(conn: Connection, unit: UnitId, *events: str) -> UUID:
     hook = uuid4()
     asked = events or tuple(CrmWebhookEvent)
-    assert await crm_webhooks.insert_hook(conn, unit, hook, "https://crm.example.com/", asked, 10)
+    assert await crm_webhooks.insert_hook(conn, unit, NewHook(hook, "https://crm.example.com/", asked), 10)
     return hook
 
 
@@ -121,7 +122,7 @@ async def test_reactions_and_votes_are_delivered_once_whether_they_come_before_t
             assert await deliveries_of(conn, other) == [("message.received", {})]
             ids = [UUID(facts["reaction"]) for _, facts in await deliveries_of(conn, hook) if facts]
             (subject,) = await conn.fetch("select id from zapline.messages where unit_id = %s", (unit,))
-            rows = await crm_webhooks.load_reactions(conn, unit, [subject[0]], ids)
+            rows = await crm_webhooks.load_reactions(conn, [unit], [subject[0]], ids)
             assert sorted((row.kind, row.value) for row in rows.values()) == [("reaction", ""), ("vote", ["Sim"])]
         await record(conn, [write(unit, [like, again])], known)  # an older one, and nothing new
         assert len(await deliveries_of(conn, hook)) == len(told)

@@ -16,8 +16,21 @@ from zapline.sql.postgres.row_level_security import admin_scope, unit_scope
 from zapline.sql.units.units import insert_unit
 
 OURS, THEIRS = UUID(int=1), UUID(int=2)
-ENGINE_ALONE = {"admins", "access_tokens", "control_requests", "erased_people", "evolution_servers", "leader"}
+ENGINE_ALONE = {
+    "admins",
+    "access_tokens",
+    "control_requests",
+    "erased_people",
+    "event_log",
+    "evolution_servers",
+    "leader",
+}
 OF_NOBODY = {"schema_migrations"}
+SEEN_BY_UNITS = {
+    *("events", "hook_deliveries", "messages", "message_aliases", "message_reactions", "conversations", "contacts"),
+    *("outbox", "campaigns", "campaign_recipients"),
+}
+"""What a transaction of an organization's token sees of the units that it opens: what hooks and streams tell."""
 OF_ORGANIZATIONS = {"organizations"}
 """Seen by whoever has a token of that organization."""
 OF_ALL = {"health_samples", "message_id_support"}
@@ -108,6 +121,7 @@ async def test_a_statement_by_hand_sees_the_rows_of_the_unit_that_is_set_and_no_
         for table in of_units:
             assert await rows(api, table) == [], f"{table.name} is open to a statement without a unit"
             for scope, seen in (
+                (f"set local zapline.units = '{{{OURS}}}'", [OURS] if table.name in SEEN_BY_UNITS else []),
                 (f"set local zapline.unit = '{OURS}'", [OURS]),
                 (f"set local zapline.unit = '{uuid4()}'", []),
                 ("set local zapline.unit = ''", []),

@@ -27,8 +27,15 @@ from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import insert_unit
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.notifications import crm_webhook_delivery
-from zapline.supervisors.notifications.crm_webhook_commands import KEY_GRACE, CrmWebhooks, HookDisabled, UnknownDelivery
+from zapline.supervisors.notifications.crm_webhook_commands import (
+    KEY_GRACE,
+    AskedHook,
+    CrmWebhooks,
+    HookDisabled,
+    UnknownDelivery,
+)
 from zapline.supervisors.notifications.crm_webhook_delivery import CrmWebhookDelivery
+from zapline.supervisors.notifications.hook_headers import HeaderSealer
 from zapline.supervisors.outbound.media_url_check import resolve_host
 
 
@@ -36,6 +43,9 @@ from zapline.supervisors.outbound.media_url_check import resolve_host
 def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two queries for due deliveries."""
     monkeypatch.setattr(crm_webhook_delivery, "_MIN_PAUSE", 0.01)
+
+
+SEALER = HeaderSealer(bytes(32))
 
 
 def key_of(hook: UUID, generation: int) -> bytes:
@@ -58,7 +68,9 @@ class DeliveryStack:
     """Seconds by which the clock of the delivery is ahead."""
 
     async def hook(self, path: str = "/hook", *events: CrmWebhookEvent) -> UUID:
-        hook, secret = await self.webhooks.create(self.unit, self.crm.url + path, events or tuple(CrmWebhookEvent))
+        hook, secret = await self.webhooks.create(
+            self.unit, AskedHook(self.crm.url + path, events or tuple(CrmWebhookEvent))
+        )
         self.secrets[hook.id] = secret
         return hook.id
 
@@ -121,8 +133,11 @@ async def delivery_stack(url: str, run: bool = True, call: float = 2.0) -> Async
         def clock() -> float:
             return time.time() + stack.clock_offset
 
-        delivery = CrmWebhookDelivery(pool, client, always_may_write, key_of, counters, clock, draw_spread=lambda: 0.0)
-        webhooks = CrmWebhooks(pool, lambda unit: unit, key_of, delivery.hook_changed, private=True, clock=clock)
+        parts = (pool, client, always_may_write, key_of, SEALER)
+        delivery = CrmWebhookDelivery(*parts, counters, clock, draw_spread=lambda: 0.0)
+        webhooks = CrmWebhooks(
+            *(pool, lambda unit: unit, key_of, SEALER, delivery.hook_changed), private=True, clock=clock
+        )
         stack = DeliveryStack(url, crm, pool, webhooks, delivery, unit, counters)
         if run:
             nursery.start_soon(delivery.run)
@@ -210,7 +225,7 @@ async def test_a_host_that_hangs_for_many_hooks_leaves_room_for_others(
             path = f"/{number}"
             await stack.hook(path)
             stack.crm.responders[path] = never
-        await stack.webhooks.create(stack.unit, other.url, tuple(CrmWebhookEvent))
+        await stack.webhooks.create(stack.unit, AskedHook(other.url, tuple(CrmWebhookEvent)))
         await stack.arrive("A")
         await other.wait_for_calls(1)
         await stack.crm.wait_for_calls(2)

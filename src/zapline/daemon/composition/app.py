@@ -201,16 +201,16 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         shared = (roster, leadership, counters, commands, feed, clock, server_commands)
         core = DaemonCore(pool, client, inbound.intake, journal, *shared)
         outbound = Outbound(settings, core, secrets.erasure_key)
-        opening = open_notifications(
-            secrets.master, settings.hook_private_hosts, pool, commands, leadership, counters, feed
-        )
+        told_by = (pool, commands, leadership, counters, feed, api_pool)
+        opening = open_notifications(secrets.master, settings.hook_private_hosts, *told_by)
         notifications = await stack.enter_async_context(opening)
         recorder = _recorder(settings, database, leadership, counters, outbound, secrets.sealer, clock)
         privacy = PrivacyJobs(settings, core, outbound, recorder.forget_contacts, secrets.erasure_key)
         reports = (outbound.report, notifications.report, inbound.report, servers.report(roster))
         health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, pool, *reports)
-        verbs, forget_tokens = {**privacy.verbs, **server_verbs(server_commands)}, identity.invalidate_cache
-        control = ControlRequests(commands, pool, outbound.reconciler, audit, forget_tokens, verbs)
+        access_changed = notifications.on_access_change(identity.invalidate_cache)
+        about_control = (audit, access_changed, {**privacy.verbs, **server_verbs(server_commands)})
+        control = ControlRequests(commands, pool, outbound.reconciler, *about_control)
         history = HealthHistory(pool, health, leadership, clock)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
         housekeeping = Housekeeping(
@@ -228,7 +228,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         nursery.start_soon(inbound.unrouted.run)
         nursery.start_soon(servers.registry.run, roster, outbound.senders.scan_soon)
         await leadership.first_status(FIRST_STATUS_SECONDS)
-        jobs = (housekeeping, health, history, control, identity, outbound, notifications.delivery, privacy)
+        jobs = (housekeeping, health, history, control, identity, outbound, notifications, privacy)
         for job in (*jobs, GroupSubjects(pool, client, leadership.may_write, counters, clock, client_of)):
             nursery.start_soon(job.run)
         parts_of_api = (outbound, privacy, notifications, health, api_pool, identity, audit)

@@ -38,6 +38,7 @@ def http_listeners(
     unrouted: UnroutedWebhooks,
 ) -> list[Listener]:
     """The webhook endpoint, and API with console; ``api_pool`` has a role that only reads."""
+    access_changed = notifications.on_access_change(identity.invalidate_cache)
     deps = Dependencies(
         commands=core.commands,
         roster=core.roster,
@@ -46,7 +47,7 @@ def http_listeners(
         pool=api_pool,
         identity=identity,
         audit=audit,
-        organizations=Organizations(core.pool, core.commands.find, identity.invalidate_cache),
+        organizations=Organizations(core.pool, core.commands.find, access_changed),
         auth=AuthPolicy(trusted=settings.trusted_proxies),
         outgoing=outbound.outgoing,
         campaigns=outbound.campaigns,
@@ -55,6 +56,7 @@ def http_listeners(
         streams=EventStreams(notifications.feed, revocations=identity.invalidations),
         feed=notifications.feed,
         hooks=notifications.hooks,
+        events=notifications.events,
         base_url=settings.base_url,
         changes=outbound.changes,
         servers=core.servers,

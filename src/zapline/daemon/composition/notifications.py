@@ -10,14 +10,17 @@ import trio
 
 from zapline.crm.webhook_client import open_crm_client
 from zapline.daemon.logs.configuration import register_secret
-from zapline.daemon.master_key import hook_key
+from zapline.daemon.master_key import derive, hook_key
 from zapline.domain.crm_webhook_signature import format_secret
+from zapline.domain.ids import UnitId
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.notification_checks import NotificationReport
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.notifications.crm_webhook_commands import CrmWebhooks
 from zapline.supervisors.notifications.crm_webhook_delivery import MAX_CALLS, CrmWebhookDelivery
+from zapline.supervisors.notifications.event_log import EventLog
+from zapline.supervisors.notifications.hook_headers import HeaderSealer
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.outbound.media_url_check import resolve_host
 from zapline.supervisors.units.unit_commands import UnitCommands
@@ -30,7 +33,23 @@ class Notifications:
     feed: LiveFeed
     hooks: CrmWebhooks
     delivery: CrmWebhookDelivery
+    events: EventLog
     clock: Callable[[], float]
+
+    async def run(self) -> None:
+        """Deliver, and follow the log of events, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.delivery.run)
+            nursery.start_soon(self.events.run)
+
+    def on_access_change(self, forget_tokens: Callable[[], None]) -> Callable[[], None]:
+        """What to do once tokens have changed, or which units are in an organization."""
+
+        def access_changed() -> None:
+            forget_tokens()
+            self.delivery.hook_changed()
+
+        return access_changed
 
     def report(self) -> NotificationReport:
         """State of live events and deliveries, for the health report."""
@@ -46,8 +65,9 @@ async def open_notifications(
     leadership: Leadership,
     counters: Counters,
     feed: LiveFeed,
+    readers: Pool,
 ) -> AsyncIterator[Notifications]:
-    """``private``: hooks may lead into private networks. The caller starts ``delivery.run``."""
+    """``private``: hooks may lead into private networks. The caller starts ``run``. ``readers``: of the API's role."""
 
     def signing_key(hook: UUID, generation: int) -> bytes:
         key = hook_key(master_key, hook, generation)
@@ -59,12 +79,16 @@ async def open_notifications(
     # deliveries, nor the lookups of media URLs.
     resolver = partial(resolve_host, limiter=trio.CapacityLimiter(2 * MAX_CALLS))
     async with open_crm_client(clock, resolver, private=private) as client:
-        parts = (pool, client, leadership.may_write, signing_key, counters)
+        sealer, log = HeaderSealer(derive(master_key, "hook headers")), EventLog(pool, readers)
+        parts = (pool, client, leadership.may_write, signing_key, sealer, counters)
         delivery = CrmWebhookDelivery(*parts, clock, leadership.clock.agrees, wall=leadership.clock.wall)
-        feed.on_event = delivery.wake
-        yield Notifications(
-            feed,
-            CrmWebhooks(pool, commands.find, signing_key, delivery.hook_changed, private=private, clock=clock),
-            delivery,
-            clock,
+
+        def wake(unit: UnitId) -> None:
+            delivery.wake(unit)
+            log.wake(unit)
+
+        feed.on_event, feed.on_close = wake, log.close
+        hooks = CrmWebhooks(
+            *(pool, commands.find, signing_key, sealer, delivery.hook_changed), private=private, clock=clock
         )
+        yield Notifications(feed, hooks, delivery, log, clock)

@@ -63,11 +63,10 @@ with taken as (
        and exists (select from zapline.attempts a where a.id = r.attempt and a.external_id is null)
     returning f.*, r.message
 ), told as (
-    insert into zapline.hook_deliveries (hook_id, unit_id, event, subject, facts)
-    select h.id, h.unit_id, 'message.deleted', f.message,
-           jsonb_build_object('replaced', f.id, 'conversation', f.conversation_id)
+    select zapline.tell(array_agg((f.unit_id, 'message.deleted', f.message,
+                                   jsonb_build_object('replaced', f.id, 'conversation', f.conversation_id),
+                                   null)::zapline.news)) as done
       from taken f
-      join zapline.hooks h on h.unit_id = f.unit_id and h.disabled_at is null and 'message.deleted' = any(h.events)
      where f.from_me
 )
 select not f.from_me as foreign_one, f.conversation_id, f.sender, f.kind, f.body,
@@ -80,7 +79,7 @@ select not f.from_me as foreign_one, f.conversation_id, f.sender, f.kind, f.body
        extract(epoch from f.told_read_at)::float8 as told_read_at,
        extract(epoch from f.told_played_at)::float8 as told_played_at, '{}'::text[] as entries, f.id as replaced,
        f.message
-  from taken f;
+  from taken f cross join told;
 
 -- name: count_replacement
 -- Tells whoever polls that these have changed: they take the place of a message that was listed under another id.

@@ -1,18 +1,43 @@
 """Stores webhooks to the CRM and their deliveries, which the triggers of the schema insert."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from zapline.domain.ids import UnitId
+from zapline.domain.principals import OrganizationGrant
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
-from zapline.sql.postgres.row_level_security import unit_scope
+from zapline.sql.postgres.row_level_security import grant_scope, unit_scope
 
 _SQL = Queries(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationOwner:
+    """An organization whose hooks are meant, as the holder of a grant has them; ``grant`` None: an administrator."""
+
+    organization: UUID
+    grant: OrganizationGrant | None
+
+
+HookOwner = UnitId | OrganizationOwner
+"""Whose hooks are meant: a unit's, or an organization's."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewHook:
+    """A hook to store. ``units``: of an organization's hook; None: all of them. ``headers`` are encrypted."""
+
+    id: UUID
+    url: str
+    events: Sequence[str]
+    units: Sequence[UnitId] | None = None
+    headers: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +45,7 @@ class Hook:
     """A hook with counts. ``previous_until``: until when the previous key signs, too."""
 
     id: UUID
-    unit_id: UUID
+    unit_id: UUID | None
     url: str
     events: Sequence[str]
     key_generation: int
@@ -32,6 +57,10 @@ class Hook:
     waiting: int
     oldest: datetime | None
     dead: int
+    organization_id: UUID | None
+    units: Sequence[UUID] | None
+    """Of an organization's hook; None: it is told of all units."""
+    headers: bytes | None
 
     @property
     def origin(self) -> str:
@@ -58,17 +87,26 @@ class HookDelivery:
 
 @dataclass(frozen=True, slots=True)
 class ActiveHook:
-    """A hook that gets deliveries. ``previous_until`` in UTC seconds.
+    """A hook that gets deliveries. ``previous_until`` in UTC seconds; ``headers`` are encrypted.
 
-    ``wait``: seconds until a delivery is due; None: nothing is queued.
+    ``wait``: seconds until a delivery is due; None: nothing is queued. ``units``: those that it is told of.
     """
 
     id: UUID
-    unit: UnitId
+    units: tuple[UnitId, ...]
     url: str
     key_generation: int
     previous_until: float | None
     wait: float | None
+    headers: bytes | None
+    organization: UUID | None
+
+    @property
+    def owner(self) -> dict[str, str]:
+        """Whose it is, as fields of the log."""
+        if self.organization is not None:
+            return {"organization": str(self.organization)}
+        return {"unit": str(self.units[0])}
 
     @property
     def host(self) -> str:
@@ -103,71 +141,145 @@ class HookTotals:
 # -- commands and lists ---------------------------------------------------------------------------------------
 
 
-async def insert_hook(conn: Connection, unit: UnitId, id: UUID, url: str, events: Sequence[str], most: int) -> bool:
-    """Create a hook; False where the unit has ``most`` already."""
-    arguments = {"id": id, "unit_id": unit, "url": url, "events": list(events), "most": most}
-    return await _SQL.one(conn, "insert_hook", **arguments) is not None
+async def insert_hook(conn: Connection, owner: HookOwner, hook: NewHook, most: int) -> bool:
+    """Create a hook; False where its owner has ``most`` already."""
+    owned = _owned(owner)
+    row = await _SQL.one(
+        conn,
+        "insert_hook",
+        id=hook.id,
+        unit_id=owned["unit_id"],
+        organization_id=owned["organization_id"],
+        url=hook.url,
+        events=list(hook.events),
+        units=list(hook.units) if hook.units is not None else None,
+        headers=hook.headers,
+        most=most,
+    )
+    return row is not None
 
 
-async def find_hook(conn: Connection, unit: UnitId, id: UUID) -> Hook | None:
-    """One hook of the unit, over any connection that may read it."""
-    row = await _SQL.one(conn, "list_hooks", unit_id=unit, id=id)
+def _owned(owner: HookOwner) -> dict[str, object]:
+    """The arguments that name an owner."""
+    if not isinstance(owner, OrganizationOwner):
+        return {"unit_id": owner, "organization_id": None, "chosen": None}
+    chosen = owner.grant.chosen if owner.grant is not None else None
+    listed = sorted(chosen) if chosen is not None else None
+    return {"unit_id": None, "organization_id": owner.organization, "chosen": listed}
+
+
+def _units_seen(owner: HookOwner) -> list[UnitId] | None:
+    """The units whose deliveries an owner sees; None: all of his hook."""
+    if not isinstance(owner, OrganizationOwner):
+        return [owner]
+    return sorted(owner.grant.units) if owner.grant is not None else None
+
+
+def _scope(pool: Pool, owner: HookOwner) -> AbstractAsyncContextManager[Connection]:
+    if isinstance(owner, OrganizationOwner):
+        return grant_scope(pool, owner.grant)
+    return unit_scope(pool, owner)
+
+
+async def find_hook(conn: Connection, owner: HookOwner, id: UUID) -> Hook | None:
+    """One hook, over any connection that may read it."""
+    row = await _SQL.one(conn, "list_hooks", **_owned(owner), id=id)
     return Hook(*row) if row is not None else None
 
 
-async def list_hooks(pool: Pool, unit: UnitId) -> list[Hook]:
-    """All hooks of the unit, oldest first."""
-    async with unit_scope(pool, unit) as conn:
-        return [Hook(*row) for row in await _SQL.rows(conn, "list_hooks", unit_id=unit, id=None)]
+async def list_hooks(pool: Pool, owner: HookOwner) -> list[Hook]:
+    """All hooks of a unit or an organization, oldest first."""
+    async with _scope(pool, owner) as conn:
+        return [Hook(*row) for row in await _SQL.rows(conn, "list_hooks", **_owned(owner), id=None)]
 
 
-async def load_hook(pool: Pool, unit: UnitId, id: UUID) -> Hook | None:
-    """One hook of the unit."""
-    async with unit_scope(pool, unit) as conn:
-        return await find_hook(conn, unit, id)
+async def load_hook(pool: Pool, owner: HookOwner, id: UUID) -> Hook | None:
+    """One hook."""
+    async with _scope(pool, owner) as conn:
+        return await find_hook(conn, owner, id)
 
 
 async def list_deliveries(
-    pool: Pool, unit: UnitId, hook: UUID, state: str | None, before: int | None, limit: int
+    pool: Pool, owner: HookOwner, hook: UUID, state: str | None, before: int | None, limit: int
 ) -> list[HookDelivery]:
     """A page, latest first, below the ``seq`` ``before``; in one state, or in all."""
-    arguments = {"unit_id": unit, "hook": hook, "state": state, "before": before, "limit": limit}
-    async with unit_scope(pool, unit) as conn:
+    arguments = {"units": _units_seen(owner), "hook": hook, "state": state, "before": before, "limit": limit}
+    async with _scope(pool, owner) as conn:
         return [HookDelivery(*row) for row in await _SQL.rows(conn, "list_deliveries", **arguments)]
 
 
-async def delete_hook(conn: Connection, unit: UnitId, id: UUID) -> bool:
-    return await _SQL.one(conn, "delete_hook", unit_id=unit, id=id) is not None
+async def delete_hook(conn: Connection, owner: HookOwner, id: UUID) -> bool:
+    return await _SQL.one(conn, "delete_hook", **_owned(owner), id=id) is not None
 
 
-async def rotate_key(conn: Connection, unit: UnitId, id: UUID, until: float) -> int | None:
+async def rotate_key(conn: Connection, owner: HookOwner, id: UUID, until: float) -> int | None:
     """Returns the generation of the new key; None where there is no such hook."""
-    row = await _SQL.one(conn, "rotate_key", unit_id=unit, id=id, until=until)
+    row = await _SQL.one(conn, "rotate_key", **_owned(owner), id=id, until=until)
     return row.key_generation if row is not None else None
 
 
-async def enable_hook(conn: Connection, unit: UnitId, id: UUID) -> bool:
-    return await _SQL.one(conn, "enable_hook", unit_id=unit, id=id) is not None
+async def enable_hook(conn: Connection, owner: HookOwner, id: UUID) -> bool:
+    return await _SQL.one(conn, "enable_hook", **_owned(owner), id=id) is not None
 
 
-async def insert_test_delivery(conn: Connection, unit: UnitId, id: UUID) -> UUID | None:
+async def insert_test_delivery(conn: Connection, owner: HookOwner, id: UUID) -> UUID | None:
     """Returns the id of the delivery; None where there is no such hook, or it is disabled."""
-    row = await _SQL.one(conn, "insert_test_delivery", unit_id=unit, id=id)
+    row = await _SQL.one(conn, "insert_test_delivery", **_owned(owner), id=id)
     return row.id if row is not None else None
 
 
-async def replay_delivery(conn: Connection, unit: UnitId, hook: UUID, id: UUID) -> bool:
+async def replay_delivery(conn: Connection, owner: HookOwner, hook: UUID, id: UUID) -> bool:
     """Queue an ended delivery again; False where it has not ended, or does not exist."""
-    return await _SQL.one(conn, "replay_delivery", unit_id=unit, hook=hook, id=id) is not None
+    return await _SQL.one(conn, "replay_delivery", units=_units_seen(owner), hook=hook, id=id) is not None
 
 
-async def has_delivery(conn: Connection, unit: UnitId, hook: UUID, id: UUID) -> bool:
-    return await _SQL.one(conn, "has_delivery", unit_id=unit, hook=hook, id=id) is not None
+async def has_delivery(conn: Connection, owner: HookOwner, hook: UUID, id: UUID) -> bool:
+    return await _SQL.one(conn, "has_delivery", units=_units_seen(owner), hook=hook, id=id) is not None
 
 
-async def replay_dead(conn: Connection, unit: UnitId, hook: UUID, since: float, limit: int) -> int:
+async def replay_dead(conn: Connection, owner: HookOwner, hook: UUID, since: float, limit: int) -> int:
     """Queue at most ``limit`` dead deliveries since a time (UTC seconds) again; returns how many."""
-    return await _SQL.execute(conn, "replay_dead", unit_id=unit, hook=hook, since=since, limit=limit)
+    return await _SQL.execute(conn, "replay_dead", units=_units_seen(owner), hook=hook, since=since, limit=limit)
+
+
+@dataclass(frozen=True, slots=True)
+class EventRange:
+    """Events that are to be delivered once more: of a time (UTC seconds), of these kinds and units (None: all)."""
+
+    since: float
+    until: float
+    kinds: Sequence[str] | None = None
+    units: Sequence[UnitId] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedEvents:
+    """``found`` events, of which ``replayed`` were not waiting already; ``last``: when the last happened."""
+
+    found: int
+    replayed: int
+    last: float | None
+
+
+async def replay_events(
+    conn: Connection, owner: HookOwner, hook: UUID, wanted: EventRange, *, pause: float, limit: int
+) -> ReplayedEvents:
+    """Queue at most ``limit`` events of a range, the first at once, each ``pause`` seconds after the one before."""
+    seen, asked = _units_seen(owner), list(wanted.units) if wanted.units is not None else None
+    if seen is not None:
+        asked = [unit for unit in seen if asked is None or unit in asked]
+    row = await _SQL.one(
+        conn,
+        "replay_events",
+        hook=hook,
+        since=wanted.since,
+        until=wanted.until,
+        events=list(wanted.kinds) if wanted.kinds is not None else None,
+        units=asked,
+        pause=pause,
+        limit=limit,
+    )
+    return ReplayedEvents(*row)
 
 
 # -- delivering ------------------------------------------------------------------------------------------------
@@ -178,11 +290,13 @@ async def list_active_hooks(conn: Connection, now: float) -> list[ActiveHook]:
     return [
         ActiveHook(
             row.id,
-            UnitId(row.unit_id),
+            tuple(map(UnitId, row.units)),
             row.url,
             row.key_generation,
             row.previous_until,
             row.wait,
+            row.headers,
+            row.organization_id,
         )
         for row in await _SQL.rows(conn, "list_active_hooks", now=now)
     ]
@@ -197,16 +311,16 @@ async def list_due_deliveries(conn: Connection, hook: UUID, now: float, limit: i
     ]
 
 
-async def load_messages(conn: Connection, unit: UnitId, ids: Sequence[UUID]) -> dict[UUID, Any]:
-    """Rows of messages for event payloads, by id; missing ones are left out."""
-    return {row.id: row for row in await _SQL.rows(conn, "load_messages", unit_id=unit, ids=list(ids))}
+async def load_messages(conn: Connection, units: Sequence[UnitId], ids: Sequence[UUID]) -> dict[UUID, Any]:
+    """Rows of messages of these units for event payloads, by id; missing ones are left out."""
+    return {row.id: row for row in await _SQL.rows(conn, "load_messages", units=list(units), ids=list(ids))}
 
 
 async def load_reactions(
-    conn: Connection, unit: UnitId, messages: Sequence[UUID], ids: Sequence[UUID]
+    conn: Connection, units: Sequence[UnitId], messages: Sequence[UUID], ids: Sequence[UUID]
 ) -> dict[UUID, Any]:
     """Rows of reactions and votes for event payloads, by id; missing ones are left out."""
-    rows = await _SQL.rows(conn, "load_reactions", unit_id=unit, messages=list(messages), ids=list(ids))
+    rows = await _SQL.rows(conn, "load_reactions", units=list(units), messages=list(messages), ids=list(ids))
     return {row.id: row for row in rows}
 
 

@@ -1,59 +1,83 @@
--- Webhooks to the CRM: hooks and their deliveries. The triggers of migration 0004 insert the deliveries.
+-- Webhooks to the CRM: hooks and their deliveries. The triggers of migration 0034 insert the deliveries. A
+-- hook is a unit's or an organization's; of an organization's, who has a token for some units has those hooks that are
+-- told of no other.
+
+-- fragment: owned
+-- The hooks of one unit, or of an organization.
+(h.unit_id = %(unit_id)s
+        or h.organization_id = %(organization_id)s
+           and (%(chosen)s::uuid[] is null or h.units <@ %(chosen)s::uuid[]))
+   and h.disabled_reason is distinct from 'deleted'
 
 -- name: insert_hook
--- A new hook, unless the unit has as many as allowed.
-insert into zapline.hooks (id, unit_id, url, events)
-select %(id)s, %(unit_id)s, %(url)s, %(events)s
- where (select count(*) from zapline.hooks
-         where unit_id = %(unit_id)s and disabled_reason is distinct from 'deleted') < %(most)s
+-- A new hook, unless the unit or the organization has as many as allowed.
+insert into zapline.hooks (id, unit_id, organization_id, url, events, units, headers)
+select %(id)s, %(unit_id)s::uuid, %(organization_id)s::uuid, %(url)s, %(events)s, %(units)s::uuid[], %(headers)s::bytea
+ where (select count(*) from zapline.hooks h
+         where (h.unit_id = %(unit_id)s or h.organization_id = %(organization_id)s)
+           and h.disabled_reason is distinct from 'deleted') < %(most)s
 returning id;
 
 -- name: list_hooks
--- The hooks of a unit, or one of them, with the counts of waiting and dead deliveries.
+-- All hooks, or one of them, with the counts of waiting and dead deliveries.
 select h.id, h.unit_id, h.url, h.events, h.key_generation, h.previous_until, h.created_at, h.failing_since,
        h.disabled_at, h.disabled_reason, w.waiting, w.oldest,
-       (select count(*) from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'dead') as dead
+       (select count(*) from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'dead') as dead,
+       h.organization_id, h.units, h.headers
   from zapline.hooks h
  cross join lateral (
        select count(*) as waiting, min(d.created_at) as oldest
          from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'queued') w
- where h.unit_id = %(unit_id)s and (%(id)s::uuid is null or h.id = %(id)s)
-   and h.disabled_reason is distinct from 'deleted'
+ where (%(id)s::uuid is null or h.id = %(id)s)
+   and
+       -- include: owned
  order by h.created_at, h.id;
 
 -- name: delete_hook
 -- Deletes a hook; its rows are deleted later, a part at a time. An immediate delete would block, and then fail,
 -- transactions that have read the hook and insert a delivery.
-update zapline.hooks set disabled_at = now(), disabled_reason = 'deleted', url = ''
- where id = %(id)s and unit_id = %(unit_id)s and disabled_reason is distinct from 'deleted'
-returning id;
+update zapline.hooks h set disabled_at = now(), disabled_reason = 'deleted', url = '', headers = null
+ where h.id = %(id)s and
+       -- include: owned
+returning h.id;
 
 -- name: rotate_key
 -- The next key generation; the previous key signs, too, for a while.
-update zapline.hooks
+update zapline.hooks h
    set key_generation = key_generation + 1, previous_until = to_timestamp(%(until)s)
- where id = %(id)s and unit_id = %(unit_id)s and disabled_reason is distinct from 'deleted'
-returning key_generation;
+ where h.id = %(id)s and
+       -- include: owned
+returning h.key_generation;
 
 -- name: enable_hook
 -- Enables a disabled hook; failures count from now on.
-update zapline.hooks
+update zapline.hooks h
    set disabled_at = null, disabled_reason = null, failing_since = null
- where id = %(id)s and unit_id = %(unit_id)s and disabled_reason is distinct from 'deleted'
-returning id;
+ where h.id = %(id)s and
+       -- include: owned
+returning h.id;
 
 -- name: insert_test_delivery
--- A test delivery without content.
+-- A test delivery without content; of an organization's hook it names the first unit that the hook is told of.
 insert into zapline.hook_deliveries (hook_id, unit_id, event)
-select h.id, h.unit_id, 'hook.test' from zapline.hooks h
- where h.id = %(id)s and h.unit_id = %(unit_id)s and h.disabled_at is null
+select h.id, u.unit_id, 'hook.test'
+  from zapline.hooks h
+ cross join lateral (
+       (select h.unit_id where h.unit_id is not null)
+       union all
+       (select o.unit_id from zapline.organization_units o
+         where o.organization_id = h.organization_id and (h.units is null or o.unit_id = any(h.units))
+         order by o.added_at, o.unit_id limit 1)) u
+ where h.id = %(id)s and h.disabled_at is null and
+       -- include: owned
 returning id;
 
 -- name: list_deliveries
 -- A page of a hook's deliveries, latest first, in one state or in all.
 select d.id, d.seq, d.event, d.subject, d.state, d.tries, d.due_at, d.last_status, d.last_error, d.created_at, d.ended_at
   from zapline.hook_deliveries d
- where d.hook_id = %(hook)s and d.unit_id = %(unit_id)s and (%(state)s::text is null or d.state = %(state)s)
+ where d.hook_id = %(hook)s and (%(units)s::uuid[] is null or d.unit_id = any(%(units)s::uuid[]))
+   and (%(state)s::text is null or d.state = %(state)s)
    and (%(before)s::bigint is null or d.seq < %(before)s)
  order by d.seq desc
  limit %(limit)s;
@@ -62,7 +86,8 @@ select d.id, d.seq, d.event, d.subject, d.state, d.tries, d.due_at, d.last_statu
 -- Queues an ended delivery again, under the same id. No row back: it has not ended, or does not exist.
 update zapline.hook_deliveries d
    set state = 'queued', tries = 0, due_at = now(), ended_at = null
- where d.id = %(id)s and d.hook_id = %(hook)s and d.unit_id = %(unit_id)s and d.state <> 'queued'
+ where d.id = %(id)s and d.hook_id = %(hook)s and (%(units)s::uuid[] is null or d.unit_id = any(%(units)s::uuid[]))
+   and d.state <> 'queued'
 returning d.id;
 
 -- name: replay_dead
@@ -70,18 +95,52 @@ returning d.id;
 update zapline.hook_deliveries d
    set state = 'queued', tries = 0, due_at = now(), ended_at = null
  where d.id in (select q.id from zapline.hook_deliveries q
-                 where q.hook_id = %(hook)s and q.unit_id = %(unit_id)s and q.state = 'dead'
+                 where q.hook_id = %(hook)s and (%(units)s::uuid[] is null or q.unit_id = any(%(units)s::uuid[]))
+                   and q.state = 'dead'
                    and q.created_at >= to_timestamp(%(since)s)
                  order by q.seq limit %(limit)s);
 
 -- name: has_delivery
 -- Whether the hook has this delivery.
-select id from zapline.hook_deliveries where id = %(id)s and hook_id = %(hook)s and unit_id = %(unit_id)s;
+select d.id from zapline.hook_deliveries d
+ where d.id = %(id)s and d.hook_id = %(hook)s and (%(units)s::uuid[] is null or d.unit_id = any(%(units)s::uuid[]));
+
+-- name: replay_events
+-- Has events of a time delivered once more, or at last: one after the other, so many seconds between two. What waits to be
+-- delivered stays as it is.
+with chosen as (
+    select e.id, e.unit_id, e.event, e.subject, e.facts, e.seq, e.created_at, row_number() over (order by e.seq) as place
+      from zapline.events e
+      join zapline.hooks h on h.id = %(hook)s
+      left join zapline.organization_units o on o.unit_id = e.unit_id and o.organization_id = h.organization_id
+     where e.created_at >= to_timestamp(%(since)s::float8) and e.created_at < to_timestamp(%(until)s::float8)
+       and e.event = any(h.events) and (%(units)s::uuid[] is null or e.unit_id = any(%(units)s::uuid[]))
+       and (e.unit_id = h.unit_id
+            or o.unit_id is not null and (h.units is null or e.unit_id = any(h.units))
+               and coalesce(e.happened_at, e.created_at) >= date_trunc('second', o.added_at))
+       and (%(events)s::text[] is null or e.event = any(%(events)s::text[]))
+     order by e.seq limit %(limit)s
+), told as (
+    insert into zapline.hook_deliveries (id, hook_id, unit_id, event, subject, facts, due_at)
+    select zapline.delivery_id(%(hook)s, c.id), %(hook)s, c.unit_id, c.event, c.subject, c.facts,
+           now() + c.place * %(pause)s::float8 * interval '1 second'
+      from chosen c
+     order by c.seq
+    on conflict (id) do update set state = 'queued', tries = 0, due_at = excluded.due_at, ended_at = null, seq = default
+     where hook_deliveries.state <> 'queued'
+    returning id
+)
+select (select count(*) from chosen) as found, (select count(*) from told) as replayed,
+       (select extract(epoch from max(created_at))::float8 from chosen) as last;
 
 -- name: list_active_hooks
 -- Every active hook, and the seconds until its next delivery is due; null where none is queued. Deliveries are stored
 -- by the server's clock: where the daemon's clock is behind, no delivery waits for that.
-select h.id, h.unit_id, h.url, h.key_generation, extract(epoch from h.previous_until)::float8 as previous_until,
+select h.id, h.organization_id, h.url, h.key_generation, extract(epoch from h.previous_until)::float8 as previous_until,
+       case when h.unit_id is not null then array[h.unit_id]
+            else array(select o.unit_id from zapline.organization_units o
+                        where o.organization_id = h.organization_id and (h.units is null or o.unit_id = any(h.units)))
+            end as units, h.headers,
        (select extract(epoch from min(d.due_at) - greatest(now(), to_timestamp(%(now)s)))::float8
           from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'queued') as wait
   from zapline.hooks h
@@ -117,7 +176,7 @@ select m.id, m.unit_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id,
   left join zapline.message_aliases a on a.unit_id = m.unit_id and a.provider = m.provider
                                      and a.external_id = m.quoted_id
   left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
- where m.unit_id = %(unit_id)s and m.id = any(%(ids)s);
+ where m.unit_id = any(%(units)s) and m.id = any(%(ids)s);
 
 -- name: load_reactions
 -- Reactions and votes with the messages that they are about.
@@ -127,7 +186,7 @@ select x.id, x.unit_id, x.kind, x.actor, x.value, x.at_ms, m.id as message, m.ex
   join zapline.message_reactions x
     on x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id
   join zapline.conversations c on c.id = m.conversation_id
- where m.unit_id = %(unit_id)s and m.id = any(%(messages)s) and x.id = any(%(ids)s);
+ where m.unit_id = any(%(units)s) and m.id = any(%(messages)s) and x.id = any(%(ids)s);
 
 -- name: store_success
 -- The CRM has accepted a delivery, so the hook is not failing. The later of this machine's and the server's clock
@@ -159,9 +218,9 @@ update zapline.hook_deliveries
  where id = %(id)s and hook_id = %(hook)s and state = 'queued';
 
 -- name: make_waiting_due
--- The CRM responds again: makes waiting deliveries due.
+-- The CRM responds again: makes deliveries due that wait because they have failed.
 update zapline.hook_deliveries set due_at = to_timestamp(%(now)s)
- where hook_id = %(hook)s and state = 'queued' and due_at > to_timestamp(%(now)s);
+ where hook_id = %(hook)s and state = 'queued' and due_at > to_timestamp(%(now)s) and tries > 0;
 
 -- name: release_misdated
 -- Makes due what is to wait for longer than any delivery waits: a wrong clock has dated it.
@@ -214,7 +273,7 @@ delete from zapline.hook_deliveries
 select w.waiting, w.oldest,
        (select count(*) from zapline.hook_deliveries
          where state = 'dead' and ended_at > now() - interval '1 day'
-           and last_error not in ('subject_gone', 'unit_archived')) as dead,
+           and last_error not in ('subject_gone', 'unit_archived', 'unit_left')) as dead,
        (select count(*) from zapline.hooks where disabled_at is null) as active,
        (select count(*) from zapline.hooks where disabled_reason in ('gone', 'failing')) as disabled
   from (select count(*) as waiting, extract(epoch from min(created_at))::float8 as oldest

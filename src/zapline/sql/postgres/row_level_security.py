@@ -28,8 +28,9 @@ async def grant_scope(pool: Pool, grant: OrganizationGrant | None) -> AsyncItera
             yield conn
         return
     async with pool.connection() as conn, conn.transaction():
-        organization, units = str(grant.organization), sorted(grant.units)
-        await _SQL.execute(conn, "set_organization", organization_id=organization, units=units, role=pool.role)
+        chosen = sorted(grant.chosen) if grant.chosen is not None else None
+        seen = {"organization_id": str(grant.organization), "units": sorted(grant.units), "chosen": chosen}
+        await _SQL.execute(conn, "set_organization", **seen, role=pool.role)
         yield conn
 
 

@@ -8,9 +8,10 @@ select set_config('zapline.unit', %(unit_id)s::text, true) as unit,
        set_config('plan_cache_mode', 'force_custom_plan', true) as plans;
 
 -- name: set_organization
--- The transaction sees an organization, and of its units these.
+-- The transaction sees an organization, and of its units these; of its hooks those that are told of `chosen` alone.
 select set_config('zapline.organization', %(organization_id)s::text, true) as organization,
        set_config('zapline.units', %(units)s::uuid[]::text, true) as units,
+       set_config('zapline.chosen', coalesce(%(chosen)s::uuid[]::text, 'all'), true) as chosen,
        set_config('role', coalesce(%(role)s::text, current_setting('role')), true) as role,
        set_config('plan_cache_mode', 'force_custom_plan', true) as plans;
 

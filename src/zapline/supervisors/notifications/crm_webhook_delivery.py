@@ -21,13 +21,14 @@ from zapline.domain.crm_webhooks import (
 )
 from zapline.domain.errors import DatabaseUnavailable, RemoteError
 from zapline.domain.ids import UnitId
-from zapline.sql.notifications import crm_webhooks
+from zapline.sql.notifications import crm_webhooks, events
 from zapline.sql.notifications.crm_webhooks import ActiveHook, DueDelivery, HookTotals
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.notifications.crm_webhook_payloads import build_bodies
+from zapline.supervisors.notifications.hook_headers import HeaderSealer
 
 MAX_CALLS = 64
 """Calls at a time; one for each hook, so that its deliveries stay in order."""
@@ -52,6 +53,8 @@ _MISDATED_EVERY = 60.0
 """Seconds between two looks for what a wrong clock has put off."""
 DELIVERED_DAYS, DEAD_DAYS = 1.0, 14.0
 """Days for which deliveries are kept after their end; dead ones can be replayed for that long."""
+EVENT_DAYS = 3.0
+"""Days for which events can be read and replayed."""
 _USER_AGENT = "Zapline-Webhooks/1"
 _LOG = structlog.get_logger(scope="Hooks")
 
@@ -78,6 +81,7 @@ class CrmWebhookDelivery:
         client: CrmWebhookClient,
         may_write: Callable[[], Awaitable[None]],
         key_of: Callable[[UUID, int], bytes],
+        sealer: HeaderSealer,
         counters: Counters,
         clock: Callable[[], float] = time.time,
         clocks_agree: Callable[[], bool] = lambda: True,
@@ -89,6 +93,7 @@ class CrmWebhookDelivery:
         self._client = client
         self._may_write = may_write
         self._key_of = key_of
+        self._sealer = sealer
         self._counters = counters
         self._clock = clock
         self._clocks_agree = clocks_agree
@@ -140,7 +145,7 @@ class CrmWebhookDelivery:
         """Start a task for each hook with due deliveries; return seconds until the next query."""
         async with self._pool.connection() as conn:
             hooks = await crm_webhooks.list_active_hooks(conn, self._clock())
-        self._units = frozenset(hook.unit for hook in hooks)
+        self._units = frozenset(unit for hook in hooks for unit in hook.units)
         for gone in self._states.keys() - {hook.id for hook in hooks}:
             self._states.pop(gone).scope.cancel()
         limiters = self._host_limiters.items()
@@ -216,10 +221,10 @@ class CrmWebhookDelivery:
             if reason is not None:
                 await crm_webhooks.disable_hook(conn, hook.id, reason)
                 self._clean_up_event.set()
-                _LOG.warning("A hook is disabled: {reason}", reason=reason, hook=str(hook.id), unit=str(hook.unit))
+                _LOG.warning("A hook is disabled: {reason}", reason=reason, hook=str(hook.id), **hook.owner)
                 return False
         if wait is None:
-            _LOG.warning("A webhook to the CRM is dead", error=error, hook=str(hook.id), unit=str(hook.unit))
+            _LOG.warning("A webhook to the CRM is dead", error=error, hook=str(hook.id), **hook.owner)
         rest = max(endpoint_pause(state.failures), retry_after or 0.0 if status in (429, 503) else 0.0)
         state.rest_until = trio.current_time() + min(rest, 3600.0)
         return rest == 0.0
@@ -230,7 +235,7 @@ class CrmWebhookDelivery:
         if hook.previous_until is not None and now < hook.previous_until:
             keys.append(self._key_of(hook.id, hook.key_generation - 1))
         id, timestamp = webhook_id(due.id), int(now)
-        return {
+        return self._own_headers(hook) | {
             "Host": hook.host,
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
@@ -239,6 +244,15 @@ class CrmWebhookDelivery:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": sign_webhook(keys, id, timestamp, body),
         }
+
+    def _own_headers(self, hook: ActiveHook) -> dict[str, str]:
+        """The headers that the CRM wants; none where they were encrypted under another master key."""
+        headers = self._sealer.unseal(hook.id, hook.headers)
+        if headers is None:
+            self._counters.add("hook_headers_unreadable")
+            _LOG.error("A hook's headers cannot be read: they are of another master key; set them anew", **hook.owner)
+            return {}
+        return headers
 
     async def _release_misdated(self, conn: Connection) -> int:
         if trio.current_time() < self._misdated_at:
@@ -261,6 +275,7 @@ class CrmWebhookDelivery:
                     done = await crm_webhooks.bury_waiting(conn, self._wall(), _MAX_ROWS)
                     if self._clocks_agree():
                         pruned = await crm_webhooks.prune_deliveries(conn, DELIVERED_DAYS, DEAD_DAYS, _MAX_ROWS)
+                        pruned = max(pruned, await events.prune_events(conn, EVENT_DAYS, _MAX_ROWS))
                         done = max(done, pruned, await self._release_misdated(conn))
                     self.totals = await crm_webhooks.count_deliveries(conn)
             except RemoteError as away:

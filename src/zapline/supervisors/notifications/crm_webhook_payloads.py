@@ -48,29 +48,29 @@ class HookTestPayload(UnitPayload, frozen=True):
 
 
 async def build_bodies(conn: Connection, dues: Sequence[DueDelivery]) -> list[bytes | None]:
-    """Build the bodies of one unit's deliveries, in their order; None if the subject of one is gone.
+    """Build the bodies of deliveries, in their order; None if the subject of one is gone.
 
     A batch costs three queries at most. Raises DatabaseUnavailable, StatementFailed.
     """
     if not dues:
         return []
-    unit = dues[0].unit
+    units = sorted({due.unit for due in dues})
     reacted = [due for due in dues if due.event in _REACTIONS and due.subject is not None]
     told = [due for due in dues if due.event.startswith("message.") and due not in reacted]
     message_ids = [due.subject for due in told if due.subject is not None]
-    messages = await crm_webhooks.load_messages(conn, unit, message_ids) if message_ids else {}
-    messages = dict(messages) | await _reactions_of(conn, unit, reacted)
+    messages = await crm_webhooks.load_messages(conn, units, message_ids) if message_ids else {}
+    messages = dict(messages) | await _reactions_of(conn, units, reacted)
     campaign_ids = [due.subject for due in dues if due.event == CrmWebhookEvent.CAMPAIGN_STATE and due.subject]
-    campaigns = await load_progress(conn, [unit], campaign_ids) if campaign_ids else {}
+    campaigns = await load_progress(conn, units, campaign_ids) if campaign_ids else {}
     return [_body_or_none(due, messages, campaigns) for due in dues]
 
 
-async def _reactions_of(conn: Connection, unit: UnitId, dues: Sequence[DueDelivery]) -> dict[UUID, Any]:
+async def _reactions_of(conn: Connection, units: Sequence[UnitId], dues: Sequence[DueDelivery]) -> dict[UUID, Any]:
     """The reactions and votes that these deliveries name, by their ids."""
     named = [(due.subject, UUID(due.facts["reaction"])) for due in dues if due.subject is not None]
     if not named:
         return {}
-    return await crm_webhooks.load_reactions(conn, unit, [subject for subject, _ in named], [id for _, id in named])
+    return await crm_webhooks.load_reactions(conn, units, [subject for subject, _ in named], [id for _, id in named])
 
 
 def _body_or_none(due: DueDelivery, messages: Mapping[Any, Any], campaigns: Campaigns) -> bytes | None:
@@ -121,7 +121,7 @@ def _status_payload(due: DueDelivery) -> StatusPayload:
 
 
 def _message_payload(due: DueDelivery, row: Any) -> UnitPayload | None:
-    if row is None:
+    if row is None or row.unit_id != due.unit:
         return None
     if replaced := due.facts.get("replaced"):
         return DeliveryPayload(

@@ -178,6 +178,7 @@ class LiveFeed:
         self.closed = False
         self.on_event: Callable[[UnitId], None] = lambda unit: None
         """Called with the unit of every event, watched or not."""
+        self.on_close: Callable[[], None] = lambda: None
 
     def is_watched(self, unit: UnitId) -> bool:
         """Whether events of this unit are kept; check it before building an expensive payload."""
@@ -223,6 +224,7 @@ class LiveFeed:
     def close(self) -> None:
         """Wake all watchers for the end of the process; ``wait`` returns at once from now on."""
         self.closed = True
+        self.on_close()
         for ring in (*self._rings.values(), *([self._all] if self._all is not None else [])):
             self._wake(ring)
 

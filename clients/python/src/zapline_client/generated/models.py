@@ -446,6 +446,12 @@ class Hook(TypedDict):
     dead: int
     """Deliveries that were given up, kept for two weeks."""
     createdAt: str | None
+    organizationId: str | None
+    """Of an organization's hook."""
+    unitIds: list[str] | None
+    """Of an organization's hook: the units that it is told of; null: all, also later ones."""
+    headerNames: list[str]
+    """Headers of your own that go with each delivery."""
 
 
 HookEvent: TypeAlias = "Literal[\"campaign.state\", \"message.deleted\", \"message.delivery\", \"message.edited\", \"message.reaction\", \"message.received\", \"message.sent\", \"poll.vote\", \"unit.status\"]"
@@ -786,6 +792,8 @@ class NewHook(TypedDict):
     """Body of `POST .../hooks`. Without `events` it is told all of them."""
     url: str
     events: NotRequired[Sequence[HookEvent]]
+    headers: NotRequired[Mapping[str, str]]
+    """Headers that go with each delivery; kept encrypted, and never shown."""
 
 
 class NewMessage(TypedDict):
@@ -879,6 +887,15 @@ class NewMessageDraft(TypedDict):
 class NewOrganization(TypedDict):
     """Body of `POST /organizations` and of `PATCH /organizations/{organization}`."""
     name: str
+
+
+class NewOrganizationHook(TypedDict):
+    """The same for an organization; without `unitIds` it is told of all units that your token opens."""
+    url: str
+    events: NotRequired[Sequence[HookEvent]]
+    headers: NotRequired[Mapping[str, str]]
+    """Headers that go with each delivery; kept encrypted, and never shown."""
+    unitIds: NotRequired[Sequence[str | UUID] | None]
 
 
 class NewOrganizationToken(TypedDict):
@@ -1274,10 +1291,25 @@ class ReplayDead(TypedDict):
     since: str | datetime
 
 
+class ReplayRange(TypedDict):
+    """Body of `POST .../replay-events`. Without `until`: up to now. `events` and `unitIds` narrow it down."""
+    since: str | datetime
+    until: NotRequired[str | datetime | None]
+    events: NotRequired[Sequence[HookEvent] | None]
+    unitIds: NotRequired[Sequence[str | UUID] | None]
+
+
 class Replayed(TypedDict):
     """A letter was given to its unit again."""
     id: int
     replayed: bool
+
+
+class ReplayedEvents(TypedDict):
+    """What of a range is delivered once more. Events that wait to be delivered anyway are not counted."""
+    replayed: int
+    nextSince: str | None
+    """There are more: ask again with this as `since`. Null: that was all."""
 
 
 class Revived(TypedDict):
@@ -1321,6 +1353,12 @@ class SecretHook(TypedDict):
     dead: int
     """Deliveries that were given up, kept for two weeks."""
     createdAt: str | None
+    organizationId: str | None
+    """Of an organization's hook."""
+    unitIds: list[str] | None
+    """Of an organization's hook: the units that it is told of; null: all, also later ones."""
+    headerNames: list[str]
+    """Headers of your own that go with each delivery."""
     secret: str
     """`whsec_` and the key in base64."""
 

@@ -41,6 +41,7 @@ from zapline_client.generated.models import (
     NewHook,
     NewMessage,
     NewOrganization,
+    NewOrganizationHook,
     NewOrganizationToken,
     NewPace,
     NewServer,
@@ -63,7 +64,9 @@ from zapline_client.generated.models import (
     RecipientPage,
     Release,
     ReplayDead,
+    ReplayRange,
     Replayed,
+    ReplayedEvents,
     Revived,
     Rotated,
     Rotation,
@@ -1091,8 +1094,8 @@ class Operations:
         return result
 
     def list_hooks(self, unit: Id) -> Hooks:
-        """The hooks of a unit. `GET /units/{unit}/hooks`. Who may: An administrator, or a token of the unit or
-        its organization with the scope `read`.
+        """All hooks. `GET /units/{unit}/hooks`. Who may: An administrator, or a token of the unit or its
+        organization with the scope `read`.
         """
         result: Hooks = self._call("GET", "/units/{unit}/hooks", path={"unit": unit})
         return result
@@ -1189,6 +1192,172 @@ class Operations:
             "/units/{unit}/hooks/{hook}/replay",
             body=body,
             path={"unit": unit, "hook": hook},
+        )
+        return result
+
+    def replay_events(self, unit: Id, hook: Id, body: ReplayRange) -> ReplayedEvents:
+        """Deliver the events of a time once more, whether they were delivered or not. `POST
+        /units/{unit}/hooks/{hook}/replay-events`. At most 5,000 in one call, ten a second; what happens
+        meanwhile is delivered between them. An event has the `webhook-id` of its first delivery. Events can be
+        delivered again for three days. Who may: An administrator, or a token of the unit or its organization
+        with the scope `control`.
+        """
+        result: ReplayedEvents = self._call(
+            "POST",
+            "/units/{unit}/hooks/{hook}/replay-events",
+            body=body,
+            path={"unit": unit, "hook": hook},
+        )
+        return result
+
+    def create_organization_hook(self, organization: Id, body: NewOrganizationHook) -> SecretHook:
+        """Tell a CRM of what happens to the units of an organization; the secret is shown this once. `POST
+        /organizations/{organization}/hooks`. Also of units that are added later. What is told names its unit
+        (`data.unitId`). Who may: An administrator, or a token of the unit or its organization with the scope
+        `control`.
+        """
+        result: SecretHook = self._call(
+            "POST",
+            "/organizations/{organization}/hooks",
+            body=body,
+            path={"organization": organization},
+        )
+        return result
+
+    def list_organization_hooks(self, organization: Id) -> Hooks:
+        """All hooks. `GET /organizations/{organization}/hooks`. Who may: An administrator, or a token of the unit
+        or its organization with the scope `read`.
+        """
+        result: Hooks = self._call(
+            "GET",
+            "/organizations/{organization}/hooks",
+            path={"organization": organization},
+        )
+        return result
+
+    def get_organization_hook(self, organization: Id, hook: Id) -> Hook:
+        """One hook. `GET /organizations/{organization}/hooks/{hook}`. Who may: An administrator, or a token of
+        the unit or its organization with the scope `read`.
+        """
+        result: Hook = self._call(
+            "GET",
+            "/organizations/{organization}/hooks/{hook}",
+            path={"organization": organization, "hook": hook},
+        )
+        return result
+
+    def delete_organization_hook(self, organization: Id, hook: Id) -> None:
+        """Delete a hook, and all that waits for it. `DELETE /organizations/{organization}/hooks/{hook}`. Who may:
+        An administrator, or a token of the unit or its organization with the scope `control`.
+        """
+        self._call(
+            "DELETE",
+            "/organizations/{organization}/hooks/{hook}",
+            path={"organization": organization, "hook": hook},
+            answer="nothing",
+        )
+
+    def rotate_organization_hook_key(self, organization: Id, hook: Id, body: Nothing | None = None) -> SecretHook:
+        """Give a hook a new secret; for a day deliveries are signed with the old one too. `POST
+        /organizations/{organization}/hooks/{hook}/rotate-key`. Who may: An administrator, or a token of the
+        unit or its organization with the scope `control`.
+        """
+        result: SecretHook = self._call(
+            "POST",
+            "/organizations/{organization}/hooks/{hook}/rotate-key",
+            body=body,
+            path={"organization": organization, "hook": hook},
+        )
+        return result
+
+    def enable_organization_hook(self, organization: Id, hook: Id, body: Nothing | None = None) -> Hook:
+        """Serve a hook again that was disabled. `POST /organizations/{organization}/hooks/{hook}/enable`. Who
+        may: An administrator, or a token of the unit or its organization with the scope `control`.
+        """
+        result: Hook = self._call(
+            "POST",
+            "/organizations/{organization}/hooks/{hook}/enable",
+            body=body,
+            path={"organization": organization, "hook": hook},
+        )
+        return result
+
+    def test_organization_hook(self, organization: Id, hook: Id, body: Nothing | None = None) -> Queued:
+        """Deliver a `hook.test`. `POST /organizations/{organization}/hooks/{hook}/test`. Who may: An
+        administrator, or a token of the unit or its organization with the scope `control`.
+        """
+        result: Queued = self._call(
+            "POST",
+            "/organizations/{organization}/hooks/{hook}/test",
+            body=body,
+            path={"organization": organization, "hook": hook},
+        )
+        return result
+
+    def list_organization_deliveries(
+        self,
+        organization: Id,
+        hook: Id,
+        *,
+        state: Literal["queued", "delivered", "dead"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> DeliveryPage:
+        """Deliveries of a hook. `GET /organizations/{organization}/hooks/{hook}/deliveries`. Who may: An
+        administrator, or a token of the unit or its organization with the scope `read`.
+        """
+        result: DeliveryPage = self._call(
+            "GET",
+            "/organizations/{organization}/hooks/{hook}/deliveries",
+            path={"organization": organization, "hook": hook},
+            query={"state": state, "limit": limit, "cursor": cursor},
+        )
+        return result
+
+    def replay_organization_delivery(
+        self,
+        organization: Id,
+        hook: Id,
+        delivery: Id,
+        body: Nothing | None = None,
+    ) -> Queued:
+        """Make a delivery that has ended once more, under the same id. `POST
+        /organizations/{organization}/hooks/{hook}/deliveries/{delivery}/replay`. Who may: An administrator, or
+        a token of the unit or its organization with the scope `control`.
+        """
+        result: Queued = self._call(
+            "POST",
+            "/organizations/{organization}/hooks/{hook}/deliveries/{delivery}/replay",
+            body=body,
+            path={"organization": organization, "hook": hook, "delivery": delivery},
+        )
+        return result
+
+    def replay_dead_organization_deliveries(self, organization: Id, hook: Id, body: ReplayDead) -> Revived:
+        """Make all deliveries once more that died since a time. `POST
+        /organizations/{organization}/hooks/{hook}/replay`. Who may: An administrator, or a token of the unit
+        or its organization with the scope `control`.
+        """
+        result: Revived = self._call(
+            "POST",
+            "/organizations/{organization}/hooks/{hook}/replay",
+            body=body,
+            path={"organization": organization, "hook": hook},
+        )
+        return result
+
+    def replay_organization_events(self, organization: Id, hook: Id, body: ReplayRange) -> ReplayedEvents:
+        """Deliver the events of a time once more, whether they were delivered or not. `POST
+        /organizations/{organization}/hooks/{hook}/replay-events`. At most 5,000 in one call, ten a second;
+        what happens meanwhile is delivered between them. An event has the `webhook-id` of its first delivery.
+        Events can be delivered again for three days. Who may: An administrator, or a token of the unit or its
+        organization with the scope `control`.
+        """
+        result: ReplayedEvents = self._call(
+            "POST",
+            "/organizations/{organization}/hooks/{hook}/replay-events",
+            body=body,
+            path={"organization": organization, "hook": hook},
         )
         return result
 

@@ -128,16 +128,23 @@ class AuthenticationRoutes:
 
         It does not count as a use: a stream alone does not keep a token from its idle end.
         """
-        token, caller = _bearer_token(), current_principal()
-        unit = (request.view_args or {}).get("unit")
+        still, unit = self.caller_check(), (request.view_args or {}).get("unit")
 
         async def is_still_authorised() -> bool:
-            holder = await self._identity.find_holder(token, use=False) if token is not None else None
-            if holder is None or holder.principal.id != caller.id:
-                return False
-            return unit is None or holder.principal.sees(UnitId(unit))
+            caller = await still()
+            return caller is not None and (unit is None or caller.sees(UnitId(unit)))
 
         return is_still_authorised
+
+    def caller_check(self) -> Callable[[], Awaitable[Principal | None]]:
+        """The same, with the caller as he stands then: the units of an organization change."""
+        token, id = _bearer_token(), current_principal().id
+
+        async def caller_now() -> Principal | None:
+            holder = await self._identity.find_holder(token, use=False) if token is not None else None
+            return holder.principal if holder is not None and holder.principal.id == id else None
+
+        return caller_now
 
     async def me(self) -> Response:
         principal = current_principal()

@@ -1,38 +1,56 @@
-"""Routes of hooks: the URLs to which a unit's events are delivered, their signing keys, and their deliveries."""
+"""Routes of hooks: the URLs to which events of a unit or an organization are delivered, and their deliveries."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from msgspec import Meta
 from quart import Response, request
 
 from zapline.domain.crm_webhook_signature import webhook_id
-from zapline.domain.crm_webhooks import CrmWebhookEvent
+from zapline.domain.crm_webhooks import InvalidHeader
 from zapline.domain.ids import UnitId
-from zapline.domain.network_addresses import MAX_URL_LENGTH
 from zapline.domain.principals import Scope
 from zapline.domain.timestamps import iso
+from zapline.http.api.framework.audit_trail import add_audit_detail
 from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.json_bodies import (
-    AwareDatetime,
     RequestBody,
-    ResponseBody,
-    Timestamp,
     json_response,
     one_of,
     read_body,
 )
-from zapline.http.api.framework.paging import PAGED, Page, Position, Seq, page_query, split_page
+from zapline.http.api.framework.paging import PAGED, Position, Seq, page_query, split_page
 from zapline.http.api.framework.problems import Problem, ProblemType, ProblemTypes, invalid
-from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
+from zapline.http.api.framework.route_table import Access, Handler, QueryParameter, RouteDoc, RouteTable
+from zapline.http.api.notifications.hook_bodies import (
+    STATES,
+    DeliveryBody,
+    DeliveryPage,
+    HookBody,
+    HooksBody,
+    NewHook,
+    NewOrganizationHook,
+    QueuedBody,
+    ReplayDead,
+    ReplayedEventsBody,
+    ReplayRange,
+    RevivedBody,
+    SecretHookBody,
+)
+from zapline.sql.accounts.organizations import load_organization
 from zapline.sql.notifications import crm_webhooks as reading
-from zapline.sql.notifications.crm_webhooks import Hook, HookDelivery
+from zapline.sql.notifications.crm_webhooks import EventRange, Hook, HookDelivery, HookOwner, OrganizationOwner
 from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.accounts.organizations import UnknownOrganization
 from zapline.supervisors.notifications.crm_webhook_commands import (
+    MAX_REPLAYED_EVENTS,
+    AskedHook,
     CrmWebhooks,
     DeliveryPending,
     HookDisabled,
+    HookUnitElsewhere,
+    HookWithoutUnits,
     InvalidHookUrl,
     TooManyHooks,
     UnknownDelivery,
@@ -47,97 +65,21 @@ PROBLEMS: ProblemTypes = {
     TooManyHooks: ProblemType(409, "too_many_hooks"),
     HookDisabled: ProblemType(409, "hook_disabled"),
     DeliveryPending: ProblemType(409, "delivery_waits"),
+    HookWithoutUnits: ProblemType(409, "hook_without_units"),
+    HookUnitElsewhere: ProblemType(422, "invalid_request"),
+    InvalidHeader: ProblemType(422, "invalid_request"),
 }
-STATES = ("queued", "delivered", "dead")
 
 
 class _InDeliveries(Position, frozen=True, tag="h"):
     seq: Seq
 
 
-class NewHook(RequestBody, frozen=True):
-    """Body of ``POST .../hooks``. Without ``events`` it is told all of them."""
-
-    url: Annotated[str, Meta(min_length=8, max_length=MAX_URL_LENGTH)]
-    events: Annotated[tuple[CrmWebhookEvent, ...], Meta(min_length=1, max_length=20)] = tuple(CrmWebhookEvent)
-
-
-class ReplayDead(RequestBody, frozen=True):
-    """Body of ``POST .../replay``: all that died since then."""
-
-    since: AwareDatetime
-
-
-class HookBody(ResponseBody, frozen=True, kw_only=True):
-    """A hook, and how it stands. Its secret is shown by the answers that make one, and never again."""
-
-    id: UUID
-    url: Annotated[str, Meta(description="Who may not control the unit sees its host alone: a path may hold a secret.")]
-    events: Sequence[str]
-    active: bool
-    disabled_at: Timestamp | None
-    disabled_reason: (
-        Annotated[str, one_of(["gone", "failing", "unit_archived"], "`gone`: it answered 410. `failing`: for days.")]
-        | None
-    )
-    failing_since: Annotated[Timestamp | None, Meta(description="The first failure since the last success.")]
-    key_generation: int
-    previous_key_until: Annotated[Timestamp | None, Meta(description="Until then the old secret signs too.")]
-    waiting: Annotated[int, Meta(description="Deliveries that are still to be made.")]
-    oldest_waiting_at: Timestamp | None
-    dead: Annotated[int, Meta(description="Deliveries that were given up, kept for two weeks.")]
-    created_at: Timestamp | None
-
-
-class SecretHookBody(HookBody, frozen=True, kw_only=True):
-    """A hook with its secret, shown this once."""
-
-    secret: Annotated[str, Meta(description="`whsec_` and the key in base64.")]
-
-
-class HooksBody(ResponseBody, frozen=True):
-    """The hooks of a unit, the first made first."""
-
-    items: Sequence[HookBody]
-
-
-class DeliveryBody(ResponseBody, frozen=True, kw_only=True):
-    """One delivery."""
-
-    id: UUID
-    webhook_id: Annotated[str, Meta(description="The header `webhook-id`, the same at every try.")]
-    event: str
-    subject: Annotated[UUID | None, Meta(description="The message or campaign that it is about.")]
-    state: Annotated[str, one_of(STATES)]
-    tries: int
-    due_at: Annotated[Timestamp | None, Meta(description="When it is tried next; null once it has ended.")]
-    last_status: Annotated[int | None, Meta(description="HTTP status of the last answer.")]
-    last_error: Annotated[str | None, Meta(description="Why it failed, in a word.")]
-    created_at: Timestamp | None
-    ended_at: Timestamp | None
-
-
-class DeliveryPage(Page[DeliveryBody], frozen=True):
-    """Deliveries, latest first."""
-
-
-class QueuedBody(ResponseBody, frozen=True):
-    """A delivery that is to be made now."""
-
-    id: UUID
-    webhook_id: str
-
-
-class RevivedBody(ResponseBody, frozen=True):
-    """How many are to be made once more; ask again where it is as many as can be at one time."""
-
-    replayed: int
-
-
 _EXAMPLE = {"url": "https://crm.example.com/zapline", "events": ["message.received", "message.delivery"]}
 _STATE = QueryParameter("state", Annotated[str, one_of(STATES)], "Only those that stand there.")
 _NOT_FOUND = {"hook_not_found": 404}
 _DISABLED = {**_NOT_FOUND, "hook_disabled": 409}
+_TESTED = {**_DISABLED, "hook_without_units": 409}
 _CREATE = RouteDoc(
     "Tell the CRM of what happens to a unit; the secret is shown this once",
     {201: SecretHookBody},
@@ -145,7 +87,15 @@ _CREATE = RouteDoc(
     errors={"invalid_hook_url": 422, "too_many_hooks": 409},
     example=_EXAMPLE,
 )
-_LIST = RouteDoc("The hooks of a unit", {200: HooksBody})
+_CREATE_FOR_ORGANIZATION = RouteDoc(
+    "Tell a CRM of what happens to the units of an organization; the secret is shown this once",
+    {201: SecretHookBody},
+    body=NewOrganizationHook,
+    errors={"invalid_hook_url": 422, "too_many_hooks": 409},
+    example=_EXAMPLE,
+    detail="Also of units that are added later. What is told names its unit (`data.unitId`).",
+)
+_LIST = RouteDoc("All hooks", {200: HooksBody})
 _GET = RouteDoc("One hook", {200: HookBody}, errors=_NOT_FOUND)
 _DELETE = RouteDoc("Delete a hook, and all that waits for it", {204: None}, errors=_NOT_FOUND)
 _ROTATE = RouteDoc(
@@ -155,7 +105,7 @@ _ROTATE = RouteDoc(
     errors=_NOT_FOUND,
 )
 _ENABLE = RouteDoc("Serve a hook again that was disabled", {200: HookBody}, body=RequestBody, errors=_NOT_FOUND)
-_TEST = RouteDoc("Deliver a `hook.test`", {202: QueuedBody}, body=RequestBody, errors=_DISABLED)
+_TEST = RouteDoc("Deliver a `hook.test`", {202: QueuedBody}, body=RequestBody, errors=_TESTED)
 _DELIVERIES = RouteDoc("Deliveries of a hook", {200: DeliveryPage}, query=(_STATE, *PAGED), errors=_NOT_FOUND)
 _REPLAY = RouteDoc(
     "Make a delivery that has ended once more, under the same id",
@@ -170,10 +120,19 @@ _REPLAY_DEAD = RouteDoc(
     errors=_DISABLED,
     example={"since": "2026-01-31T12:00:00Z"},
 )
+_REPLAY_EVENTS = RouteDoc(
+    "Deliver the events of a time once more, whether they were delivered or not",
+    {202: ReplayedEventsBody},
+    body=ReplayRange,
+    errors=_DISABLED,
+    example={"since": "2026-01-31T12:00:00Z", "until": "2026-01-31T13:00:00Z"},
+    detail="At most 5,000 in one call, ten a second; what happens meanwhile is delivered between them. An event "
+    "has the `webhook-id` of its first delivery. Events can be delivered again for three days.",
+)
 
 
 class HookRoutes:
-    """``/units/{unit}/hooks``."""
+    """``/units/{unit}/hooks`` and ``/organizations/{organization}/hooks``."""
 
     def __init__(self, commands: UnitCommands, hooks: CrmWebhooks, pool: Pool) -> None:
         self._commands = commands
@@ -181,82 +140,131 @@ class HookRoutes:
         self._pool = pool
 
     def attach(self, routes: RouteTable) -> None:
-        hooks = "/units/<uuid:unit>/hooks"
+        self._attach(routes, "/units/<uuid:unit>/hooks", "", self.create, _CREATE)
+        of = "/organizations/<uuid:organization>/hooks"
+        self._attach(routes, of, "organization_", self.create_for_organization, _CREATE_FOR_ORGANIZATION)
+
+    def _attach(self, routes: RouteTable, hooks: str, of: str, create: Handler, doc: RouteDoc) -> None:
         hook = f"{hooks}/<uuid:hook>"
         replay = f"{hook}/deliveries/<uuid:delivery>/replay"
-        routes.add("POST", hooks, "create_hook", self.create, Access.CONTROL, _CREATE)
-        routes.add("GET", hooks, "list_hooks", self.list, Access.READ, _LIST)
-        routes.add("GET", hook, "get_hook", self.get, Access.READ, _GET)
-        routes.add("DELETE", hook, "delete_hook", self.delete, Access.CONTROL, _DELETE)
-        routes.add("POST", f"{hook}/rotate-key", "rotate_hook_key", self.rotate, Access.CONTROL, _ROTATE)
-        routes.add("POST", f"{hook}/enable", "enable_hook", self.enable, Access.CONTROL, _ENABLE)
-        routes.add("POST", f"{hook}/test", "test_hook", self.test, Access.CONTROL, _TEST)
-        routes.add("GET", f"{hook}/deliveries", "list_deliveries", self.deliveries, Access.READ, _DELIVERIES)
-        routes.add("POST", replay, "replay_delivery", self.replay, Access.CONTROL, _REPLAY)
-        routes.add("POST", f"{hook}/replay", "replay_dead_deliveries", self.replay_dead, Access.CONTROL, _REPLAY_DEAD)
+        events, dead = f"{hook}/replay-events", f"{hook}/replay"
+        routes.add("POST", hooks, f"create_{of}hook", create, Access.CONTROL, doc)
+        routes.add("GET", hooks, f"list_{of}hooks", self.list, Access.READ, _LIST)
+        routes.add("GET", hook, f"get_{of}hook", self.get, Access.READ, _GET)
+        routes.add("DELETE", hook, f"delete_{of}hook", self.delete, Access.CONTROL, _DELETE)
+        routes.add("POST", f"{hook}/rotate-key", f"rotate_{of}hook_key", self.rotate, Access.CONTROL, _ROTATE)
+        routes.add("POST", f"{hook}/enable", f"enable_{of}hook", self.enable, Access.CONTROL, _ENABLE)
+        routes.add("POST", f"{hook}/test", f"test_{of}hook", self.test, Access.CONTROL, _TEST)
+        routes.add("GET", f"{hook}/deliveries", f"list_{of}deliveries", self.deliveries, Access.READ, _DELIVERIES)
+        routes.add("POST", replay, f"replay_{of}delivery", self.replay, Access.CONTROL, _REPLAY)
+        routes.add("POST", dead, f"replay_dead_{of}deliveries", self.replay_dead, Access.CONTROL, _REPLAY_DEAD)
+        routes.add("POST", events, f"replay_{of}events", self.replay_events, Access.CONTROL, _REPLAY_EVENTS)
 
     async def create(self, unit: UUID) -> Response:
         body = await read_body(NewHook)
-        created, secret = await self._hooks.create(UnitId(unit), body.url, body.events)
-        response = json_response(_hook_body_with_secret(created, secret), 201)
-        response.headers["Location"] = f"/units/{unit}/hooks/{created.id}"
+        asked = AskedHook(body.url, body.events, headers=body.headers)
+        return await self._create(UnitId(unit), asked, f"/units/{unit}/hooks")
+
+    async def create_for_organization(self, organization: UUID) -> Response:
+        body = await read_body(NewOrganizationHook)
+        owner = await self._owner(organization=organization)
+        units = list(map(UnitId, body.unit_ids)) if body.unit_ids is not None else None
+        asked = AskedHook(body.url, body.events, units, body.headers)
+        return await self._create(owner, asked, f"/organizations/{organization}/hooks")
+
+    async def _create(self, owner: HookOwner, asked: AskedHook, where: str) -> Response:
+        created, secret = await self._hooks.create(owner, asked)
+        add_audit_detail(id=str(created.id), events=list(created.events))
+        response = json_response(self._with_secret(created, secret), 201)
+        response.headers["Location"] = f"{where}/{created.id}"
         return response
 
-    async def list(self, unit: UUID) -> Response:
-        hooks = await reading.list_hooks(self._pool, self._commands.find(UnitId(unit)).id)
-        return json_response(HooksBody([_hook_body(hook) for hook in hooks]))
+    async def list(self, **named: UUID) -> Response:
+        hooks = await reading.list_hooks(self._pool, await self._owner(**named))
+        return json_response(HooksBody([self._body(hook) for hook in hooks]))
 
-    async def get(self, unit: UUID, hook: UUID) -> Response:
-        return json_response(_hook_body(await self._hook(unit, hook)))
+    async def get(self, hook: UUID, **named: UUID) -> Response:
+        return json_response(self._body(await self._hook(await self._owner(**named), hook)))
 
-    async def delete(self, unit: UUID, hook: UUID) -> Response:
-        await self._hooks.delete(UnitId(unit), hook)
+    async def delete(self, hook: UUID, **named: UUID) -> Response:
+        await self._hooks.delete(await self._owner(**named), hook)
         return Response(b"", 204)
 
-    async def rotate(self, unit: UUID, hook: UUID) -> Response:
+    async def rotate(self, hook: UUID, **named: UUID) -> Response:
         await read_body(RequestBody)
-        return json_response(_hook_body_with_secret(*await self._hooks.rotate_key(UnitId(unit), hook)))
+        return json_response(self._with_secret(*await self._hooks.rotate_key(await self._owner(**named), hook)))
 
-    async def enable(self, unit: UUID, hook: UUID) -> Response:
+    async def enable(self, hook: UUID, **named: UUID) -> Response:
         await read_body(RequestBody)
-        return json_response(_hook_body(await self._hooks.enable(UnitId(unit), hook)))
+        return json_response(self._body(await self._hooks.enable(await self._owner(**named), hook)))
 
-    async def test(self, unit: UUID, hook: UUID) -> Response:
+    async def test(self, hook: UUID, **named: UUID) -> Response:
         await read_body(RequestBody)
-        delivery = await self._hooks.send_test(UnitId(unit), hook)
+        delivery = await self._hooks.send_test(await self._owner(**named), hook)
         return json_response(QueuedBody(delivery, webhook_id(delivery)), 202)
 
-    async def deliveries(self, unit: UUID, hook: UUID) -> Response:
+    async def deliveries(self, hook: UUID, **named: UUID) -> Response:
         """Latest first."""
         state = request.args.get("state")
         if state is not None and state not in STATES:
             raise invalid("state", f"is one of {', '.join(STATES)}")
         limit, after = page_query(_InDeliveries)
-        await self._hook(unit, hook)
+        owner = await self._owner(**named)
+        await self._hook(owner, hook)
         before = after.seq if after is not None else None
-        rows = await reading.list_deliveries(self._pool, UnitId(unit), hook, state, before, limit + 1)
+        rows = await reading.list_deliveries(self._pool, owner, hook, state, before, limit + 1)
         page, next_cursor = split_page(rows, limit, lambda row: _InDeliveries(row.seq))
         return json_response(DeliveryPage([_delivery_body(row) for row in page], next_cursor))
 
-    async def replay(self, unit: UUID, hook: UUID, delivery: UUID) -> Response:
+    async def replay(self, hook: UUID, delivery: UUID, **named: UUID) -> Response:
         await read_body(RequestBody)
-        await self._hooks.replay(UnitId(unit), hook, delivery)
+        await self._hooks.replay(await self._owner(**named), hook, delivery)
         return json_response(QueuedBody(delivery, webhook_id(delivery)), 202)
 
-    async def replay_dead(self, unit: UUID, hook: UUID) -> Response:
+    async def replay_dead(self, hook: UUID, **named: UUID) -> Response:
         body = await read_body(ReplayDead)
-        return json_response(
-            RevivedBody(await self._hooks.replay_dead(UnitId(unit), hook, body.since.timestamp())), 202
-        )
+        since = body.since.timestamp()
+        return json_response(RevivedBody(await self._hooks.replay_dead(await self._owner(**named), hook, since)), 202)
 
-    async def _hook(self, unit: UUID, hook: UUID) -> Hook:
-        stored = await reading.load_hook(self._pool, self._commands.find(UnitId(unit)).id, hook)
+    async def replay_events(self, hook: UUID, **named: UUID) -> Response:
+        body = await read_body(ReplayRange)
+        until = body.until if body.until is not None else datetime.max.replace(tzinfo=UTC)
+        if until <= body.since:
+            raise invalid("until", "is not after `since`")
+        units = list(map(UnitId, body.unit_ids)) if body.unit_ids is not None else None
+        wanted = EventRange(body.since.timestamp(), until.timestamp(), body.events, units)
+        result = await self._hooks.replay_events(await self._owner(**named), hook, wanted)
+        more = iso(result.last) if result.found >= MAX_REPLAYED_EVENTS else None
+        return json_response(ReplayedEventsBody(result.replayed, more), 202)
+
+    async def _owner(self, unit: UUID | None = None, organization: UUID | None = None) -> HookOwner:
+        """Whose hooks the path names. Raises UnknownUnit, UnknownOrganization."""
+        if unit is not None:
+            return self._commands.find(UnitId(unit)).id
+        assert organization is not None
+        grant = current_principal().grant
+        if await load_organization(self._pool, organization, grant) is None:
+            raise UnknownOrganization("there is no such organization")
+        return OrganizationOwner(organization, grant)
+
+    async def _hook(self, owner: HookOwner, hook: UUID) -> Hook:
+        stored = await reading.load_hook(self._pool, owner, hook)
         if stored is None:
-            raise Problem(404, "hook_not_found", "the unit has no such hook")
+            raise Problem(404, "hook_not_found", "there is no such hook here")
         return stored
 
+    def _body(self, hook: Hook) -> HookBody:
+        fields = _hook_fields(hook, self._hooks.header_names(hook))
+        if not current_principal().may(Scope.CONTROL):
+            fields["url"] = f"{hook.origin}/..."
+        return HookBody(**fields)  # type: ignore[arg-type]
 
-def _hook_fields(hook: Hook) -> dict[str, object]:
+    def _with_secret(self, hook: Hook, secret: str) -> SecretHookBody:
+        fields = _hook_fields(hook, self._hooks.header_names(hook))
+        return SecretHookBody(**fields, secret=secret)  # type: ignore[arg-type]
+
+
+def _hook_fields(hook: Hook, header_names: Sequence[str]) -> dict[str, object]:
     return {
         "id": hook.id,
         "url": hook.url,
@@ -271,18 +279,10 @@ def _hook_fields(hook: Hook) -> dict[str, object]:
         "oldest_waiting_at": iso(hook.oldest),
         "dead": hook.dead,
         "created_at": iso(hook.created_at),
+        "organization_id": hook.organization_id,
+        "unit_ids": hook.units,
+        "header_names": header_names,
     }
-
-
-def _hook_body(hook: Hook) -> HookBody:
-    fields = _hook_fields(hook)
-    if not current_principal().may(Scope.CONTROL):
-        fields["url"] = f"{hook.origin}/..."
-    return HookBody(**fields)  # type: ignore[arg-type]
-
-
-def _hook_body_with_secret(hook: Hook, secret: str) -> SecretHookBody:
-    return SecretHookBody(**_hook_fields(hook), secret=secret)  # type: ignore[arg-type]
 
 
 def _delivery_body(delivery: HookDelivery) -> DeliveryBody:

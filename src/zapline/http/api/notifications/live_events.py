@@ -19,6 +19,7 @@ from zapline.supervisors.units.unit_commands import UnitCommands, UnknownUnit
 HEARTBEAT = 15.0
 """Seconds without events after which a comment is sent: proxies close connections that are silent for a minute."""
 RETRY_MS = 3000
+RETRY_LINE = b"retry: %d\n\n" % RETRY_MS
 """How long a client is told to wait before it reconnects."""
 RECHECK_ACCESS = 30.0
 """Seconds between two checks whether the client may still watch."""
@@ -46,9 +47,10 @@ class EventStreams:
         revocations: Callable[[], int] = lambda: 0,
     ) -> None:
         self._feed = feed
-        self._revocations = revocations
+        self.revocations = revocations
         self._max_per_unit, self._max_total = max_per_unit, max_total
-        self._open_by_unit: dict[UnitId | None, int] = {}
+        self._open: dict[UUID | None, int] = {}
+        """By the unit or the organization that is watched; None: all units."""
         self.count = 0
 
     def response(self, unit: UnitId | None, first_event: Callable[[], object], access_check: AccessCheck) -> Response:
@@ -56,40 +58,37 @@ class EventStreams:
 
         ``first_event`` makes the data of the event ``hello``. Raises Problem 429 and 503 above the limits.
         """
+        self.require_room(unit)
+        last_id = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
+        return stream_response(self._stream(unit, last_id[:_MAX_ID] if last_id else None, first_event, access_check))
+
+    def require_room(self, watched: UUID | None) -> None:
+        """Raises Problem 429 and 503 where one more stream would be too many."""
         if self.count >= self._max_total:
             raise Problem(
                 503, "too_many_streams_in_all", "too many clients look on just now", retryable=True, retry_after=10
             )
-        if self._open_by_unit.get(unit, 0) >= self._max_per_unit:
-            detail = f"there are {self._max_per_unit} streams of this unit already; close some"
+        if self._open.get(watched, 0) >= self._max_per_unit:
+            detail = f"there are {self._max_per_unit} streams of this already; close some"
             raise Problem(429, "too_many_streams", detail, retryable=True, retry_after=10)
-        last_id = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        content_type = "text/event-stream; charset=utf-8"
-        if request.method == "HEAD":  # has no body, and a stream would never end
-            return Response(b"", headers=headers, content_type=content_type)
-        body = self._stream(unit, last_id[:_MAX_ID] if last_id else None, first_event, access_check)
-        response = Response(body, headers=headers, content_type=content_type)
-        response.timeout = None
-        return response
 
     async def _stream(
         self, unit: UnitId | None, last_id: str | None, first_event: Callable[[], object], access_check: AccessCheck
     ) -> AsyncIterator[bytes]:
-        with self._count_stream(unit), self._feed.watch(unit, last_id) as watcher:
-            yield b"retry: %d\n\n" % RETRY_MS + _encode(watcher.last_id, "hello", msgspec.json.encode(first_event()))
+        with self.count_stream(unit), self._feed.watch(unit, last_id) as watcher:
+            yield RETRY_LINE + encode_event(watcher.last_id, "hello", msgspec.json.encode(first_event()))
             async with aclosing(self._chunks(watcher, access_check)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
     async def _chunks(self, watcher: Watcher, access_check: AccessCheck) -> AsyncGenerator[bytes, None]:
-        recheck_at, revocations = trio.current_time() + RECHECK_ACCESS, self._revocations()
+        recheck_at, revocations = trio.current_time() + RECHECK_ACCESS, self.revocations()
         while True:
             await watcher.wait(HEARTBEAT)
             if self._feed.closed:
                 return
-            if trio.current_time() >= recheck_at or self._revocations() != revocations:
-                revocations = self._revocations()
+            if trio.current_time() >= recheck_at or self.revocations() != revocations:
+                revocations = self.revocations()
                 if not await _check_access(access_check):
                     return
                 recheck_at = trio.current_time() + RECHECK_ACCESS
@@ -98,16 +97,17 @@ class EventStreams:
             await trio.sleep(BATCH_SECONDS)
 
     @contextmanager
-    def _count_stream(self, unit: UnitId | None) -> Iterator[None]:
-        self._open_by_unit[unit] = self._open_by_unit.get(unit, 0) + 1
+    def count_stream(self, watched: UUID | None) -> Iterator[None]:
+        """Count an open stream."""
+        self._open[watched] = self._open.get(watched, 0) + 1
         self.count += 1
         try:
             yield
         finally:
             self.count -= 1
-            self._open_by_unit[unit] -= 1
-            if not self._open_by_unit[unit]:
-                del self._open_by_unit[unit]
+            self._open[watched] -= 1
+            if not self._open[watched]:
+                del self._open[watched]
 
 
 class LiveEventRoutes:
@@ -170,9 +170,18 @@ async def _check_access(access_check: AccessCheck) -> bool:
 
 
 def _encode_event(event: LiveEvent) -> bytes:
-    return _encode(event.id, event.kind.value, event.data)
+    return encode_event(event.id, event.kind.value, event.data)
 
 
-def _encode(id: str, kind: str, data: bytes) -> bytes:
-    """JSON has no line breaks, so one data line holds it."""
+def stream_response(body: AsyncIterator[bytes]) -> Response:
+    """A response that streams, to a HEAD without its body, which would never end."""
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    content = b"" if request.method == "HEAD" else body
+    response = Response(content, headers=headers, content_type="text/event-stream; charset=utf-8")
+    response.timeout = None
+    return response
+
+
+def encode_event(id: str, kind: str, data: bytes) -> bytes:
+    """An event of a stream. JSON has no line breaks, so one data line holds it."""
     return b"id: %s\nevent: %s\ndata: %s\n\n" % (id.encode(), kind.encode(), data)

@@ -20,7 +20,7 @@ from zapline.sql.notifications import crm_webhooks as stored_hooks
 from zapline.sql.notifications.crm_webhooks import Hook
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.notifications.crm_webhook_commands import CrmWebhooks
+from zapline.supervisors.notifications.crm_webhook_commands import AskedHook, CrmWebhooks
 from zapline.supervisors.units.unit_commands import UnitCommands
 
 _HOOK_PATH = f"{PATH}/hooks/<uuid:hook>"
@@ -80,7 +80,7 @@ class CrmWebhookPages:
         try:
             async with self._layout.audited("create_hook", owner.id) as line:
                 line.note(events=[event.value for event in events])
-                hook, secret = await self._hooks.create(owner.id, url, events)
+                hook, secret = await self._hooks.create(owner.id, AskedHook(url, events))
         except LocalError as refused:
             return await self._list_page(owner, url, error_text(refused))
         return await self._hook_page(owner, hook, secret)

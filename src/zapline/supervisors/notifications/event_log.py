@@ -1,0 +1,135 @@
+"""Follows the log of events: up to which place it is complete, and what of it an organization is told."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from zapline.domain.errors import RemoteError
+from zapline.domain.ids import UnitId
+from zapline.domain.principals import OrganizationGrant
+from zapline.sql.notifications import events
+from zapline.sql.notifications.events import EventFilter
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.row_level_security import grant_scope
+from zapline.supervisors.notifications.crm_webhook_payloads import build_bodies
+
+WINDOW = 5000
+"""Places of the log that one query looks at: whoever comes back after a day reads it in steps."""
+BATCH = 200
+"""Events that one query returns."""
+_POLL = 5.0
+"""Seconds between two looks while somebody reads and nothing wakes: for events that another process has stored."""
+_MIN_PAUSE = 0.05
+"""Seconds between two looks, however often events come."""
+_WRITERS_EVERY = 0.02
+_WRITERS_PATIENCE = 2.0
+"""Seconds for which one look waits for transactions; a longer one is waited for by the looks after it."""
+_LOG = structlog.get_logger(scope="Events")
+
+
+@dataclass(frozen=True, slots=True)
+class ToldEvent:
+    """An event as it is told: its place in the log, its kind, and the body that a hook would get."""
+
+    seq: int
+    kind: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events in their order. ``after``: the place to go on behind. ``gone``: events that nothing is left of."""
+
+    events: Sequence[ToldEvent]
+    after: int
+    gone: int
+
+
+class EventLog:
+    """One for the process. ``pool`` is the engine's, ``readers`` that of the API's role."""
+
+    def __init__(self, pool: Pool, readers: Pool | None = None) -> None:
+        self._pool = pool
+        self._readers = readers if readers is not None else pool
+        self.through: int | None = None
+        """All events up to this place are visible, and none of them can still come; None: not known yet."""
+        self.pruned_through = 0
+        self.moved = trio.Event()
+        """Set once ``through`` has grown, or the log is closed; a new one follows."""
+        self.closed = False
+        self._wanted = trio.Event()
+        self._readers_now = 0
+
+    def wake(self, unit: UnitId) -> None:
+        """Look soon: something has happened to a unit."""
+        if self._readers_now:
+            self._wanted.set()
+
+    def close(self) -> None:
+        """End all streams, for the end of the process."""
+        self.closed = True
+        self.moved.set()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While this is entered, the log is followed."""
+        self._readers_now += 1
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self._readers_now -= 1
+
+    async def run(self) -> None:
+        """Follow the log while somebody reads it, until cancelled."""
+        while True:
+            with trio.move_on_after(_POLL if self._readers_now else float("inf")):
+                await self._wanted.wait()
+            self._wanted = trio.Event()
+            try:
+                await self._look()
+            except RemoteError as away:
+                _LOG.debug("The log of events is not read", error=str(away))
+            await trio.sleep(_MIN_PAUSE)
+
+    async def _look(self) -> None:
+        """Find up to where the log is complete now.
+
+        A place is given before its transaction commits: whoever holds one up to the last was writing when that was
+        read, and is waited for.
+        """
+        async with self._pool.connection() as conn:
+            position = await events.load_position(conn)
+            writers = await events.list_writers(conn)
+        until = trio.current_time() + _WRITERS_PATIENCE
+        while writers:
+            if trio.current_time() >= until:
+                self._wanted.set()
+                return
+            await trio.sleep(_WRITERS_EVERY)
+            async with self._pool.connection() as conn:
+                writers &= await events.list_writers(conn)
+        self.pruned_through = position.pruned_through
+        if self.through != position.last:  # less where the database was set back
+            self.through = position.last
+            moved, self.moved = self.moved, trio.Event()
+            moved.set()
+
+    async def read(self, wanted: EventFilter, grant: OrganizationGrant | None, after: int) -> EventPage:
+        """A page behind the place ``after``. ``grant``: of the reader; None: an administrator.
+
+        Raises DatabaseUnavailable, StatementFailed.
+        """
+        until = min(self.through or 0, after + WINDOW)
+        async with grant_scope(self._readers, grant) as conn:
+            found = await events.list_events(conn, wanted, after, until, BATCH)
+            bodies = await build_bodies(conn, [event.told for event in found])
+        told = [
+            ToldEvent(event.seq, event.told.event, body)
+            for event, body in zip(found, bodies, strict=True)
+            if body is not None
+        ]
+        return EventPage(told, found[-1].seq if len(found) == BATCH else until, len(found) - len(told))

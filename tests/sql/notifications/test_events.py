@@ -1,0 +1,138 @@
+"""The log of events: complete up to a place, also while transactions write out of order, and each sees but its own."""
+
+import random
+from uuid import UUID, uuid4
+
+import trio
+
+from zapline.domain.ids import UnitId
+from zapline.domain.principals import OrganizationGrant
+from zapline.sql.accounts.organizations import add_unit, insert_organization, list_units, load_organization, load_units
+from zapline.sql.notifications import crm_webhooks, events
+from zapline.sql.notifications.crm_webhooks import NewHook, OrganizationOwner
+from zapline.sql.notifications.events import EventFilter
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.row_level_security import grant_scope
+from zapline.sql.units.units import insert_unit
+from zapline.supervisors.notifications.event_log import EventLog
+
+TELL = "select zapline.tell(array[(%s, 'message.received', %s, null, null)::zapline.news])"
+
+
+async def make_unit(conn: Connection) -> UnitId:
+    unit = UnitId(uuid4())
+    await insert_unit(conn, id=unit, name="u", instance=str(unit), secret_digest=unit.bytes, time_zone="UTC")
+    return unit
+
+
+async def test_no_event_is_passed_over_that_commits_later_than_its_place(database: str) -> None:
+    async with (
+        await connect(database, role="zapline_engine") as early,
+        await connect(database, role="zapline_engine") as late,
+        Pool.open(database, size=2, role="zapline_engine") as pool,
+        Pool.open(database, size=1, role="zapline_api") as readers,
+        trio.open_nursery() as nursery,
+    ):
+        organization, unit = uuid4(), await make_unit(late)
+        await insert_organization(late, organization, "Rede")
+        await add_unit(late, organization, unit)
+        grant = OrganizationGrant(organization, None, frozenset({unit}))
+        wanted, log = EventFilter(organization), EventLog(pool, readers)
+        first, second, third = uuid4(), uuid4(), uuid4()
+        nursery.start_soon(log.run)
+        with log.reading(), trio.fail_after(60):
+            while log.through is None:
+                await log.moved.wait()
+            begin = log.through
+            async with early.transaction():
+                await early.execute(TELL, (unit, first))
+                await late.execute(TELL, (unit, second))
+                log.wake(unit)
+                async with pool.connection() as conn:
+                    assert (await events.load_position(conn)).last == begin + 2
+                    assert len(await events.list_writers(conn)) == 1
+                await trio.sleep(0.2)
+                assert log.through == begin, "the place before it may yet be filled"
+            while log.through == begin:
+                await log.moved.wait()
+            await late.execute(TELL, (unit, third))
+            log.wake(unit)
+            while log.through < begin + 3:
+                await log.moved.wait()
+            async with grant_scope(readers, grant) as conn:
+                found = await events.list_events(conn, wanted, begin, log.through, 10)
+            assert [each.told.subject for each in found] == [first, second, third]
+            assert (await log.read(wanted, grant, begin)).gone == 3, "nothing is left of these messages"
+        assert await events.prune_events(late, 1, 10) == 0
+        await late.execute(
+            "update zapline.events set created_at = now() - interval '4 days' where seq <= %s", (begin + 2,)
+        )
+        assert await events.prune_events(late, 3, 10) == 2
+        assert (await events.load_position(late)).pruned_through == begin + 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_whoever_reads_gets_what_the_units_of_his_grant_tell_and_nothing_of_others(database: str) -> None:
+    """Organizations, grants and hooks drawn by chance, compared with what they come to."""
+    draw = random.Random(7)
+    async with (
+        await connect(database, role="zapline_engine") as conn,
+        Pool.open(database, size=1, role="zapline_api") as readers,
+    ):
+        units = [await make_unit(conn) for _ in range(8)]
+        owners: dict[UnitId, UUID] = {}
+        organizations = [uuid4() for _ in range(3)]
+        for organization in organizations:
+            await insert_organization(conn, organization, "o")
+        for unit in units[:-1]:
+            owners[unit] = draw.choice(organizations)
+            await add_unit(conn, owners[unit], unit)
+        hooks: dict[UUID, tuple[UUID, frozenset[UnitId] | None]] = {}
+        for organization in organizations:
+            for _ in range(3):
+                mine = [unit for unit in units if owners.get(unit) == organization]
+                chosen = (
+                    frozenset(draw.sample(mine, draw.randint(1, len(mine)))) if mine and draw.random() < 0.7 else None
+                )
+                hook, owner = uuid4(), OrganizationOwner(organization, None)
+                new = NewHook(
+                    hook, "https://crm.example.com/", ["message.received"], sorted(chosen) if chosen else None
+                )
+                assert await crm_webhooks.insert_hook(conn, owner, new, 10)
+                hooks[hook] = organization, chosen
+        told = [(draw.choice(units), uuid4()) for _ in range(60)]
+        for unit, subject in told:
+            await conn.execute(TELL, (unit, subject))
+        for _ in range(25):
+            organization = draw.choice(organizations)
+            chosen = frozenset(draw.sample(units, draw.randint(1, 5))) if draw.random() < 0.6 else None
+            members = {unit for unit, owner in owners.items() if owner == organization}
+            opened = frozenset(members if chosen is None else members & chosen)
+            grant = OrganizationGrant(organization, chosen, opened)
+            for asked in organizations:  # also those of others, as if the way there had not been barred
+                async with grant_scope(readers, grant) as reader:
+                    found = await events.list_events(reader, EventFilter(asked), 0, 10**9, 1000)
+                expected = [subject for unit, subject in told if unit in opened and asked == organization]
+                assert [each.told.subject for each in found] == expected
+                assert set(await load_units(readers, asked, grant)) == (opened if asked == organization else set())
+                assert (await load_organization(readers, asked, grant) is not None) == (asked == organization)
+                seen = {each.id for each in await crm_webhooks.list_hooks(readers, OrganizationOwner(asked, grant))}
+                fitting = {
+                    hook
+                    for hook, (owner, of) in hooks.items()
+                    if owner == asked == organization and (chosen is None or (of is not None and of <= chosen))
+                }
+                assert seen == fitting
+            for hook, (owner, of) in hooks.items():
+                page = await crm_webhooks.list_deliveries(
+                    readers, OrganizationOwner(organization, grant), hook, None, None, 1000
+                )
+                of_hook = [
+                    subject
+                    for unit, subject in told
+                    if owners.get(unit) == owner and (of is None or unit in of) and unit in opened
+                ]
+                assert [each.subject for each in reversed(page)] == of_hook
+        for organization in organizations:
+            assert {owners[unit] for unit in await list_units(conn, organization)} <= {organization}
