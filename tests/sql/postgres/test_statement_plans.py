@@ -22,7 +22,7 @@ from zapline.sql.postgres.queries import Statement, parse
 ROOT = Path(zapline.sql.__file__).parent
 LARGE = {
     *("messages", "outbox", "attempts", "conversations", "contacts", "hook_deliveries", "campaign_recipients"),
-    "waiting_facts",
+    *("waiting_facts", "line_changes"),
 }
 """``attempts`` are the calls."""
 MESSAGES = 40_000

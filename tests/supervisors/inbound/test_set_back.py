@@ -215,6 +215,10 @@ async def test_a_database_that_is_set_back_gets_back_what_the_journal_holds_whil
             await until(lambda: unit.catching_up is None)
             await stack.reload()
             assert stack.counters.total("units_set_back") == 1
+            # What the line has shown since is told again, under a number that is higher than those that were lost.
+            history = f"select number > 1, phase from zapline.line_changes where unit_id = '{unit.id}'"
+            assert await stack.rows(history) == [(True, "open")]
+            assert (unit.changes_stored, unit.shows_news) == (2, False)
 
 
 async def test_units_that_were_brought_back_before_the_journal_refused_go_on(

@@ -103,6 +103,15 @@ async def test_deliveries_are_paged_and_replayed(api: Any) -> None:
         assert len({item["id"] for item in page["items"] + rest["items"]}) == 3
         assert rest["nextCursor"] is None
         assert (await api.get(f"{resource}/deliveries", 422, state="x"))["errors"][0]["field"] == "state"
+        key = {"id": "A", "remoteJid": "5511999990001@s.whatsapp.net", "fromMe": False}
+        text = {"message": {"conversation": "oi"}, "messageType": "conversation", "messageTimestamp": 1_750_000_000}
+        await api.send(unit, "messages.upsert", {"key": key, **text})
+        (found,) = (await api.get(f"/units/{unit.id}/journeys", externalId="A"))["items"]
+        path = f"/units/{unit.id}/messages/{found['id']}/journey"
+        journey = await api.until(path, lambda body: body["steps"][-1]["step"] == "hook_delivered")
+        assert [step["step"] for step in journey["steps"]][:3] == ["written", "received", "stored"]
+        told = [journey["steps"][-1][name] for name in ("event", "tries", "status")]
+        assert (journey["verdict"], told) == ("stored", ["message.received", 1, 200])
 
 
 @pytest.mark.parametrize(
