@@ -78,8 +78,11 @@ class Promises:
         return any(answer.refused for answer in self.answers[key])
 
     def may_forget_end(self, at: float) -> bool:
-        """Whether the answer and the echo of a call that reached its phone then may be lost: the disk refused them, so
-        that the database alone knew, and was set back. The call itself is known, so the message is uncertain."""
+        """Whether the answer and the echo of a call that reached its phone then may be lost: an older state directory
+        took the journal's place, or the disk refused them, so that the database alone knew, and was set back. The call
+        itself is known, so the message is uncertain."""
+        if any(older.copied <= at + ANSWER_SECONDS and at <= older.at for older in self.directories):
+            return True
         refused = any(at - CLOSED_SECONDS <= refusal <= at + ANSWER_SECONDS for refusal in self.refusals)
         return refused and any(back.copied <= at + ANSWER_SECONDS and at <= back.at for back in self.databases)
 
@@ -103,6 +106,11 @@ class Promises:
     def ahead(self) -> float:
         """Seconds by which what was dated may be later than it was."""
         return max([0.0, *(clock.by for clock in self.wrong_clocks)])
+
+    @property
+    def behind(self) -> float:
+        """Seconds by which what was dated may be earlier than it was."""
+        return max([0.0, *(-clock.by for clock in self.wrong_clocks)])
 
     def is_shaken(self, answer: Answer) -> bool:
         """Whether something that was replaced may have lost what was made durable with this answer."""

@@ -132,11 +132,13 @@ class Reference:
         return found + disorder(placed, self.promises)
 
     def _read_back(self, key: tuple[str, str], row: "MessageRow") -> bool:
-        """Whether a message was read back from the store before its webhook came, which then took the mark away.
-
-        Perhaps, where a clock that was ahead has dated it.
+        """Whether a message was read back from the store, before its webhook came or while the journal that holds it
+        could not be opened; the webhook then took the mark away. Perhaps, where a wrong clock has dated it, or where a
+        webhook that got no answer had brought it.
         """
-        return row.received_at - self.promises.ahead < self.promises.begun.get(key, 0.0) - 0.001
+        earliest, latest = row.received_at - self.promises.ahead, row.received_at + self.promises.behind
+        answers = self.promises.answers.get(key, ())
+        return not any(each.begun - 0.001 <= earliest and latest <= each.at + 0.001 for each in answers)
 
     def overtaken(self, rows: "Rows") -> list[str]:
         """I8: no unit's webhooks wait while another one's, which were answered long after them, are stored."""

@@ -2,6 +2,7 @@
 
 import pytest
 from sim.promises import Answer, Promises, Replaced
+from sim.reference import MessageRow, Reference
 from sim.world import WrongClock
 
 KEY = ("unit0", "A")
@@ -27,6 +28,25 @@ def test_a_call_is_forgotten_only_where_the_journal_goes_before_it_has_told_the_
     ):
         promises.directories = [Replaced(copied, at, ())]
         assert promises.may_forget_call(101.0) is forgotten, (copied, at)
+
+
+def test_the_end_of_a_call_is_forgotten_where_an_older_directory_took_it_along() -> None:
+    promises = Promises(directories=[Replaced(100.0, 110.0, ())])
+    told = {at: promises.may_forget_end(at) for at in (80.0, 95.0, 105.0, 115.0)}
+    assert told == {80.0: False, 95.0: True, 105.0: True, 115.0: False}
+
+
+def test_what_has_another_time_than_its_webhook_was_read_back() -> None:
+    reference = Reference()
+    reference.promises.begun[KEY] = 5.0
+    reference.promises.answers[KEY].append(Answer(5.0, 5.2, False))
+
+    def read_back(at: float) -> bool:
+        return reference._read_back(KEY, MessageRow(KEY[0], "u", KEY[1], None, False, "", 1, None, False, False, at))
+
+    assert [read_back(at) for at in (4.9, 5.1, 5.3)] == [True, False, True]
+    reference.promises.wrong_clocks = [WrongClock("machine", 20.0, 0.0), WrongClock("machine", -50.0, 3.0)]
+    assert read_back(5.1), "nobody can tell"
 
 
 @pytest.mark.parametrize("refused", [False, True])
