@@ -53,6 +53,7 @@ from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.notifications.live_feed import LiveFeed
+from zapline.supervisors.outbound.changes.message_changes import MessageChanges
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
 from zapline.supervisors.outbound.submission import Submissions
 from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
@@ -275,6 +276,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             campaigns=Campaigns(engine_pool, feeder, commands.find, erasure_key=ERASURE_KEY),
             media=media,
             receipts=ReadReceipts(engine_pool, client_of_evolution),
+            edits=MessageChanges(engine_pool, client_of_evolution, intake, time.time),
             streams=streams,
             hooks=notifications.hooks,
             events=notifications.events,

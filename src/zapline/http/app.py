@@ -32,6 +32,8 @@ from zapline.http.api.framework.security_headers import SECURITY_HEADERS
 from zapline.http.api.messages.conversations import ConversationRoutes
 from zapline.http.api.messages.dead_letters import DeadLetterRoutes
 from zapline.http.api.messages.media import MediaRoutes
+from zapline.http.api.messages.message_changes import PROBLEMS as CHANGE_PROBLEMS
+from zapline.http.api.messages.message_changes import MessageChangeRoutes
 from zapline.http.api.messages.message_search import MessageSearchRoutes
 from zapline.http.api.messages.messages import MessageRoutes
 from zapline.http.api.messages.send_endpoint import SendEndpoint, answer_first
@@ -78,7 +80,7 @@ def create_app(deps: Dependencies) -> App:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # no redirects by the router
     accounts = {**ORGANIZATION_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS}
-    units = {**UNIT_PROBLEMS, **SERVER_PROBLEMS, **DIRECTORY_PROBLEMS}
+    units = {**UNIT_PROBLEMS, **SERVER_PROBLEMS, **DIRECTORY_PROBLEMS, **CHANGE_PROBLEMS}
     install_error_handlers(app, {**PROBLEMS, **units, **accounts, **HOOK_PROBLEMS})
     sign_in = PasswordSignIn(deps.identity, deps.audit, deps.auth)  # shared, so that both count the same attempts
     _attach(app, deps, sign_in)
@@ -122,6 +124,8 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
         MessageRoutes(commands, deps.outgoing, pool).attach(routes)
         UploadRoutes(commands, deps.outgoing).attach(routes)
         PaceRoutes(commands, deps.outgoing, pool).attach(routes)
+    if deps.edits is not None:
+        MessageChangeRoutes(commands, deps.edits, pool).attach(routes)
     if deps.campaigns is not None:
         CampaignRoutes(commands, deps.campaigns, pool).attach(routes)
         SuppressionRoutes(commands, deps.campaigns, pool).attach(routes)

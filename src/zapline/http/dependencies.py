@@ -22,6 +22,7 @@ from zapline.supervisors.inbound.media_cache import MediaFetcher
 from zapline.supervisors.notifications.crm_webhook_commands import CrmWebhooks
 from zapline.supervisors.notifications.event_log import EventLog
 from zapline.supervisors.notifications.live_feed import LiveFeed
+from zapline.supervisors.outbound.changes.message_changes import MessageChanges
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
 from zapline.supervisors.outbound.submission import Submissions
 from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
@@ -49,6 +50,8 @@ class Dependencies:
     campaigns: Campaigns | None = None
     media: MediaFetcher | None = None
     receipts: ReadReceipts | None = None
+    edits: MessageChanges | None = None
+    """Edits and deletions of what was sent."""
     streams: EventStreams | None = None
     """Live events, of one unit and of all."""
     hooks: CrmWebhooks | None = None

@@ -18,7 +18,7 @@ READ = {
         "list_conversations",
         "list_thread",
         "list_messages",
-        "search_messages",
+        *("search_messages", "list_message_changes"),
         "get_message",
         "get_media",
         "list_outbox",
@@ -31,6 +31,7 @@ READ = {
     *("list_organization_hooks", "get_organization_hook", "list_organization_deliveries"),
 }
 SEND = {
+    *("edit_message", "delete_message"),
     *("send_message", "cancel_message", "release_message", "upload", "mark_read", "suppress", "release_suppression"),
     "check_numbers",
     *("create_campaign", "try_campaign", "add_recipients", "start_campaign", "pause_campaign", "resume_campaign"),

@@ -184,6 +184,12 @@ async def conversation(evo: SimulatedEvolution) -> None:
     instance.contacts[CUSTOMER] = ("cmcontact", "Maria Silva", iso_now())
 
 
+async def edited(evo: SimulatedEvolution) -> None:
+    """The message that is edited is one of them."""
+    await conversation(evo)
+    _sent(evo, "3EB08EE220EE477B0B1095", "v1", 1795364540, [])
+
+
 async def logged_out_with_messages(evo: SimulatedEvolution) -> None:
     """After the logout the database counts 90 messages, 8 contacts and 3 chats."""
     await open_line(evo)
@@ -291,7 +297,7 @@ SET_UPS: dict[str, SetUp] = {
     "settings-set-invalid": alpha,
     "settings-set": alpha,
     "state-special-name-encoded": special,
-    "updateMessage": conversation,
+    "updateMessage": edited,
     "webhook-find-delta": delta,
     "webhook-find-instance-token": alpha,
     "webhook-find-none": special,

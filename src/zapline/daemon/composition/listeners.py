@@ -53,6 +53,7 @@ def http_listeners(
         campaigns=outbound.campaigns,
         media=outbound.media,
         receipts=outbound.receipts,
+        edits=outbound.edits,
         streams=EventStreams(notifications.feed, revocations=identity.invalidations),
         feed=notifications.feed,
         hooks=notifications.hooks,

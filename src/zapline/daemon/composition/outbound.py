@@ -28,6 +28,8 @@ from zapline.supervisors.inbound.media_cache import MediaFetcher
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.notifications.live_feed import LiveFeed
+from zapline.supervisors.outbound.changes.change_lookup import ChangeLookup
+from zapline.supervisors.outbound.changes.message_changes import MessageChanges
 from zapline.supervisors.outbound.outbox_monitor import OutboxMonitor
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
 from zapline.supervisors.outbound.sender_pool import SenderPool
@@ -109,6 +111,8 @@ class Outbound:
         cache = settings.state_dir / "media"
         self.media = MediaFetcher(client, cache, int(settings.media_cache_bytes), counters)
         self.receipts = ReadReceipts(pool, client)
+        self.edits = MessageChanges(pool, client, intake, leadership.clock.now)
+        self.lookup = ChangeLookup(pool, client, intake, journal, roster, leadership, counters)
         checking = CheckPolicy(daily=settings.number_checks_per_day)
         self.checks = NumberChecks(pool, client, counters, checking, clock=leadership.clock.now)
         self._watch_server = partial(_watch_server, settings, core, self.senders.scan_soon)
@@ -136,7 +140,7 @@ class Outbound:
     async def run(self) -> None:
         """Send until cancelled."""
         async with trio.open_nursery() as nursery:
-            for job in (self.senders, self.reconciler, self.uncertain, self.feeder, self.monitor):
+            for job in (self.senders, self.reconciler, self.uncertain, self.feeder, self.monitor, self.lookup):
                 nursery.start_soon(job.run)
             nursery.start_soon(self._watch_server)
 

@@ -208,7 +208,7 @@ COUNTERS = (
     Counter("repairs", "Of these, those older than Evolution's own retries.", "gap", ("known_gap", "unexplained")),
     Counter(
         "looks",
-        "Uncertain messages looked for in Evolution's store.",
+        "Uncertain messages and changes looked for in Evolution's store.",
         "end",
         ("settled", "again", "waits", "resent", "later"),
     ),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from support.changes_of_messages import play_changes
 from support.crm_receiver import CrmReceiver, crm_receiver
 from support.daemon_in_process import WholeDaemon, daemon_in_process
 from support.event_stream import Stream, watching
@@ -246,6 +247,7 @@ async def test_every_case_of_sending_ends_as_it_demands(database: str, tmp_path:
             nursery.start_soon(play_21, whole, crm)
             nursery.start_soon(play_06, whole, crm)
             nursery.start_soon(play_08, whole, crm)
+            nursery.start_soon(play_changes, whole, crm)
         # Their server reports no status meanwhile.
         await play_07(whole, crm, None)
         await play_07(whole, crm, 463)

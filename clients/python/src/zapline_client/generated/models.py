@@ -280,6 +280,11 @@ class DeliveryTold(TypedDict):
     data: DeliveryNews
 
 
+class EditMessage(TypedDict):
+    """The new text of a message, or the new caption of its picture or video."""
+    text: str
+
+
 class Ended(TypedDict):
     """What ended a period."""
     at: str | None
@@ -644,6 +649,25 @@ class MessageAudio(TypedDict):
     """Its media type, where it cannot be told."""
     voice: NotRequired[bool]
     """`false`: a file of sound instead of a voice note."""
+
+
+class MessageChange(TypedDict):
+    """An edit or a deletion that was asked for."""
+    id: str
+    kind: Literal["edit", "delete"] | str
+    state: Literal["calling", "uncertain", "unknown", "done", "failed"] | str
+    """`uncertain`: Evolution has not answered. `unknown`: nobody could tell, only the phone shows it."""
+    askedAt: str
+    endedAt: str | None
+    failure: str | None
+    """Code of the failure of the call."""
+
+
+class MessageChangePage(TypedDict):
+    """What was asked to be changed of a message, the latest first."""
+    items: list[MessageChange]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
 
 
 class MessageFile(TypedDict):

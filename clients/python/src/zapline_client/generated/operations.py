@@ -15,6 +15,7 @@ from zapline_client.generated.models import (
     ContactPage,
     ConversationPage,
     DeliveryPage,
+    EditMessage,
     Erasure,
     ErasurePage,
     Forecast,
@@ -33,6 +34,7 @@ from zapline_client.generated.models import (
     LoggedIn,
     Login,
     Me,
+    MessageChangePage,
     Minted,
     MoreRecipients,
     Move,
@@ -695,6 +697,36 @@ class Operations:
         )
         return result
 
+    def edit_message(self, unit: Id, message: Id, body: EditMessage) -> WatchedMessage:
+        """Edit a message that was sent. `PATCH /units/{unit}/messages/{message}`. A text of the unit's own, or
+        the caption of its picture or video, for 15 minutes. 200: the message is so. 202: Evolution has not
+        answered in time; it is not asked again, its echo or its store tells, and `.../changes` shows it. 502:
+        certainly nothing was changed. The same request again sends nothing. Hooks hear of it by
+        `message.edited`. Who may: An administrator, or a token of the unit or its organization with the scope
+        `send`.
+        """
+        result: WatchedMessage = self._call(
+            "PATCH",
+            "/units/{unit}/messages/{message}",
+            body=body,
+            path={"unit": unit, "message": message},
+        )
+        return result
+
+    def delete_message(self, unit: Id, message: Id) -> WatchedMessage:
+        """Delete a message for everyone. `DELETE /units/{unit}/messages/{message}`. A message of the unit's own,
+        for two and a half days. 200: the message is so. 202: Evolution has not answered in time; it is not
+        asked again, its echo or its store tells, and `.../changes` shows it. 502: certainly nothing was
+        changed. The same request again sends nothing. Hooks hear of it by `message.deleted`. Who may: An
+        administrator, or a token of the unit or its organization with the scope `send`.
+        """
+        result: WatchedMessage = self._call(
+            "DELETE",
+            "/units/{unit}/messages/{message}",
+            path={"unit": unit, "message": message},
+        )
+        return result
+
     def cancel_message(self, unit: Id, message: Id, body: Nothing | None = None) -> WatchedMessage:
         """Take a message back that has not been sent. `POST /units/{unit}/messages/{message}/cancel`. Who may: An
         administrator, or a token of the unit or its organization with the scope `send`.
@@ -768,6 +800,25 @@ class Operations:
         organization with the scope `control`.
         """
         result: Pace = self._call("PUT", "/units/{unit}/pace", body=body, path={"unit": unit})
+        return result
+
+    def list_message_changes(
+        self,
+        unit: Id,
+        message: Id,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> MessageChangePage:
+        """What was asked to be changed of a message. `GET /units/{unit}/messages/{message}/changes`. Who may: An
+        administrator, or a token of the unit or its organization with the scope `read`.
+        """
+        result: MessageChangePage = self._call(
+            "GET",
+            "/units/{unit}/messages/{message}/changes",
+            path={"unit": unit, "message": message},
+            query={"limit": limit, "cursor": cursor},
+        )
         return result
 
     def create_campaign(self, unit: Id, body: NewCampaign) -> Campaign:

@@ -8,6 +8,7 @@ MEANINGS: Mapping[str, str] = {
     "busy": "too many do the same just now",
     "campaign_not_found": "the unit has no such campaign",
     "campaign_state": "the campaign stands where this cannot be asked of it",
+    "change_under_way": "another edit or deletion of the message is under way",
     "client_campaign_id_taken": "another campaign was made under this clientCampaignId",
     "client_message_id_taken": "another message was asked for under this clientMessageId",
     "contact_not_found": "nothing is held of such a contact",
@@ -54,6 +55,7 @@ MEANINGS: Mapping[str, str] = {
     "no_qr_code": "there is no code to scan just now",
     "no_recipients": "the campaign has nobody to write to",
     "not_cancellable": "the message is on its way, or done",
+    "not_changeable": "the message cannot be edited or deleted; the text says why",
     "not_found": "there is nothing at this address",
     "not_ready": "a webhook cannot be made durable just now",
     "not_replayable": "the letter cannot be given to its unit again",
@@ -93,7 +95,15 @@ MEANINGS: Mapping[str, str] = {
 """Only codes listed here may be sent; a test searches the sources for others."""
 
 RETRYABLE = frozenset(
-    {"busy", "database_busy", "database_unavailable", "journal_refused", "media_busy", "media_url_unresolvable"}
+    {
+        "busy",
+        "change_under_way",
+        "database_busy",
+        "database_unavailable",
+        "journal_refused",
+        "media_busy",
+        "media_url_unresolvable",
+    }
     | {
         "lookups_held",
         "too_many_streams",

@@ -31,6 +31,8 @@ ACTIONS: Mapping[str, str] = {
     "put_pace": N_("Changed the pace"),
     "send_message": N_("Sent a message"),
     "cancel_message": N_("Cancelled a message"),
+    "delete_message": N_("Deleted a message for everyone"),
+    "edit_message": N_("Edited a message"),
     "release_message": N_("Decided an uncertain message"),
     "dismiss_message": N_("Left a failed message alone"),
     "mark_read": N_("Marked as read"),

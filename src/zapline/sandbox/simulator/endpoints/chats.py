@@ -18,6 +18,7 @@ from zapline.sandbox.simulator.state.server_versions import stored_form
 _NUMBERS = Schema(("numbers",), {"numbers": Field((list,))})
 _READ = Schema(("readMessages",), {"readMessages": Field((list,))})
 _EDIT = Schema(("number", "key", "text"), {"key": Field((dict,)), "text": Field((str,))})
+_EDITABLE = ("conversation", "extendedTextMessage", "imageMessage", "videoMessage")
 _KEYS = ("id", "remoteJid", "remoteJidAlt", "participant", "fromMe")
 """Keys that findMessages filters by; ``fromMe: false`` filters nothing (contract, section 4)."""
 _DELETE = Schema(("id", "fromMe", "remoteJid"), {"id": Field((str,)), "fromMe": Field((bool,))})
@@ -210,9 +211,18 @@ async def mark_read(server: ServerState, instance: Instance, request: Request, b
 
 
 async def update_message(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
-    """An edit is a separate message that names the edited one; the row gets the new text and the time."""
+    """An edit is a separate message that names the edited one; the row gets the new text and the time.
+
+    As 2.3.7 and 2.4: texts, pictures and videos alone, under the JID that the row has; the age is not checked.
+    """
     body = _EDIT.check(body)
+    found = instance.messages.get(str(body["key"].get("id")))
+    if found is None or found.message.get("messageType") not in _EDITABLE:
+        raise ApiError(400, "Message not compatible")
+    if found.message["key"]["remoteJid"] != create_jid(body["number"]):
+        raise ApiError(400, "RemoteJid does not match")
     check_socket(instance)
+    server.ledger.changes.append((instance.name, body["key"]["id"], body["text"]))
     protocol = {
         "key": body["key"],
         "type": "MESSAGE_EDIT",
@@ -236,7 +246,11 @@ async def update_message(server: ServerState, instance: Instance, request: Reque
 async def delete_message(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
     """The row stays, and its key says that it is deleted (DATABASE_DELETE_MESSAGE)."""
     body = _DELETE.check(body)
-    check_socket(instance)
+    try:
+        check_socket(instance)
+    except ApiError as error:
+        raise ApiError(500, ["Error while deleting message for everyone", str(error.message)]) from None
+    server.ledger.changes.append((instance.name, body["id"], None))
     key = {"remoteJid": body["remoteJid"], "fromMe": body["fromMe"], "id": body["id"]}
     stored = instance.messages.get(body["id"])
     if stored is not None:

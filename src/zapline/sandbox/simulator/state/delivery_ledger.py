@@ -49,6 +49,8 @@ class DeliveryLedger:
     messages: deque[DeliveredMessage] = field(default_factory=lambda: deque(maxlen=LIMIT))
     webhooks: deque[WebhookRecord] = field(default_factory=lambda: deque(maxlen=LIMIT))
     reads: deque[ReadReceipt] = field(default_factory=lambda: deque(maxlen=LIMIT))
+    changes: deque[tuple[str, str, str | None]] = field(default_factory=lambda: deque(maxlen=LIMIT))
+    """What phones were told of earlier messages: instance, id, and the new text (None: it is deleted)."""
     questions: deque[tuple[str, str, tuple[str, ...]]] = field(default_factory=lambda: deque(maxlen=LIMIT))
     """What WhatsApp was asked or shown: instance, what it was about (``numbers``, ``typing``), and the rest of it."""
     delivered: set[tuple[str, str]] = field(default_factory=set)

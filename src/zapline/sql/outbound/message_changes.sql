@@ -1,0 +1,78 @@
+-- Edits and deletions of our own messages that were asked for, and what became of them.
+
+-- fragment: shows
+-- Whether a message shows what was asked for: whoever has told of it, it is so.
+(x.kind = 'delete' and m.deleted_at is not null
+    or x.kind = 'edit' and m.edited_at_ms is not null and m.edited_body = x.text)
+
+-- name: find_target
+-- A message that is to be changed, and the change of it that is under way.
+select m.external_id, m.from_me, m.kind, m.sent_at, m.deleted_at is not null as deleted, m.delivery::text as delivery,
+       o.state as work_state,
+       case when zapline.edit_is_unread(m.edit_unread_ms, m.edit_read_ms, m.edited_at_ms) then null
+            when m.edited_at_ms is not null then m.edited_body else m.body end as text,
+       coalesce(c.merged_into, c.id) as conversation, x.kind as open_kind, x.text as open_text
+  from zapline.messages m
+  join zapline.conversations c on c.id = m.conversation_id
+  left join zapline.outbox o on o.message_id = m.id
+  left join zapline.message_changes x on x.message_id = m.id and x.state in ('calling', 'uncertain')
+ where m.unit_id = %(unit_id)s and m.id = %(id)s and m.kind <> 'reaction';
+
+-- name: begin
+-- A change is asked for; nothing comes back where another one of the message is under way.
+insert into zapline.message_changes (id, unit_id, message_id, kind, text, asked_at, look_at)
+values (%(id)s, %(unit_id)s, %(message_id)s, %(kind)s, %(text)s, to_timestamp(%(now)s), to_timestamp(%(look_at)s))
+    on conflict (message_id) where state in ('calling', 'uncertain') do nothing
+returning id;
+
+-- name: end_call
+-- The call has ended, or what became of it is known.
+update zapline.message_changes
+   set state = %(state)s, failure = %(failure)s, look_at = to_timestamp(%(look_at)s),
+       text = case when %(state)s = 'uncertain' then text end,
+       ended_at = case when %(state)s <> 'uncertain' then to_timestamp(%(now)s) end
+ where id = %(id)s and state in ('calling', 'uncertain');
+
+-- name: list_due
+-- Changes of which nobody knows what became of them, and which are to be looked for now.
+select x.id, x.unit_id, x.looks, m.external_id
+  from zapline.message_changes x
+  join zapline.messages m on m.id = x.message_id
+ where x.state in ('calling', 'uncertain') and x.look_at <= to_timestamp(%(now)s)
+ order by x.look_at
+ limit %(limit)s;
+
+-- name: settle_shown
+-- Those whose message shows what was asked for are done. Returns them.
+update zapline.message_changes x
+   set state = 'done', failure = null, text = null, look_at = null, ended_at = to_timestamp(%(now)s)
+  from zapline.messages m
+ where x.id = any(%(ids)s) and x.state in ('calling', 'uncertain') and m.id = x.message_id and
+       -- include: shows
+returning x.id;
+
+-- name: look_later
+-- It could not be told now: it is looked for again, or nobody can tell.
+update zapline.message_changes x
+   set state = case when r.look_at is null then 'unknown' else 'uncertain' end, looks = r.looks,
+       look_at = to_timestamp(r.look_at), failure = coalesce(x.failure, 'no_answer'),
+       text = case when r.look_at is not null then x.text end,
+       ended_at = case when r.look_at is null then to_timestamp(%(now)s) end
+  from jsonb_to_recordset(%(rows)s) as r(id uuid, looks smallint, look_at float8)
+ where x.id = r.id and x.state in ('calling', 'uncertain')
+returning x.id, x.state;
+
+-- name: list_changes
+-- What was asked to be changed of a message, the latest first.
+select x.id, x.kind,
+       case when x.state in ('calling', 'uncertain') and
+       -- include: shows
+            then 'done' else x.state end as state,
+       x.asked_at, x.ended_at, x.failure
+  from zapline.message_changes x
+  join zapline.messages m on m.id = x.message_id
+ where x.unit_id = %(unit_id)s and x.message_id = %(message_id)s
+   and (x.asked_at, x.id) < (coalesce(%(before_at)s::timestamptz, 'infinity'),
+                             coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+ order by x.asked_at desc, x.id desc
+ limit %(limit)s;

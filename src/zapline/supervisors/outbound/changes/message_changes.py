@@ -1,0 +1,169 @@
+"""Edits and deletes messages of ours at WhatsApp: one call for each wish, and no outcome that is not told as it is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import structlog
+import trio
+
+from zapline.domain.errors import LocalError
+from zapline.domain.messages.message_changes import Changeable, refusal_of_deletion, refusal_of_edit
+from zapline.domain.outbox.work_states import WorkState
+from zapline.domain.text import Sentence
+from zapline.evolution.client.failures import EvolutionFailure
+from zapline.evolution.client.message_changes import DELETED, EDITED, MessageChanger, changed_nothing, event_body
+from zapline.evolution.client.rest_client import EvolutionClient, MessageKey
+from zapline.sql.conversations.conversations import TrackedMessage, get_message
+from zapline.sql.outbound import message_changes, outbox
+from zapline.sql.outbound.message_changes import ChangeKind, ChangeState, ChangeTarget
+from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.inbound.intake import Intake
+from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.outbound.changes.change_lookup import FIRST_LOOK
+from zapline.supervisors.outbound.message_composition import remote_jid
+from zapline.supervisors.outbound.submission import UnknownMessage
+
+LONGEST_TEXT = 65_536
+"""Characters that WhatsApp takes."""
+_CALL_SECONDS = 60.0
+"""After which a call without an end was the last thing that a process did: it is looked for."""
+_SHOWN_WITHIN = 3.0
+"""Seconds in which what Evolution has answered is in the database, on a machine that is not overloaded."""
+_POLL = 0.02
+_LOG = structlog.get_logger(scope="Changes")
+
+
+class NotChangeable(LocalError):
+    """The message cannot be edited or deleted; the text says why."""
+
+
+class ChangeUnderWay(LocalError):
+    """Another change of the message is under way, and its outcome is not known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """``certain``: the message shows what was asked for; else it is not known yet, and looked for."""
+
+    message: TrackedMessage
+    certain: bool
+
+
+class MessageChanges:
+    """``pool`` is the engine's; ``clock`` returns UTC seconds."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        client: EvolutionClient,
+        intake: Intake,
+        clock: Callable[[], float],
+        new_id: Callable[[], UUID] = uuid4,
+    ) -> None:
+        self._pool = pool
+        self._client = client
+        self._intake = intake
+        self._clock = clock
+        self._new_id = new_id
+
+    async def edit(self, unit: Unit, message: UUID, text: str) -> Asked:
+        """Give a message of ours a new text or caption. Asked again with the same text, nothing is sent.
+
+        Raises UnknownMessage, NotChangeable, ChangeUnderWay, and EvolutionFailure where certainly nothing was changed.
+        The call itself is not cancelled.
+        """
+        return await self._change(unit, message, ChangeKind.EDIT, text)
+
+    async def delete(self, unit: Unit, message: UUID) -> Asked:
+        """Delete a message of ours for everyone. Raises as ``edit``."""
+        return await self._change(unit, message, ChangeKind.DELETE, None)
+
+    async def _change(self, unit: Unit, id: UUID, kind: ChangeKind, text: str | None) -> Asked:
+        async with self._pool.connection() as conn:
+            target = await message_changes.find_target(conn, unit.id, id)
+            if target is None:
+                raise UnknownMessage("the unit has no such message")
+            if _shows(target, kind, text):
+                return await self._asked(unit, id, kind, text)
+            if target.open_kind is not None:
+                return await self._join(unit, id, target, kind, text)
+            refusal = self._refusal(unit, target, kind)
+            if refusal is not None:
+                raise NotChangeable(refusal)
+            chat = await outbox.find_chat(conn, unit.id, target.conversation)
+        assert chat is not None
+        assert target.external_id is not None
+        instance = unit.record.instance
+        changer = MessageChanger(unit.evolution(self._client))
+        key = await changer.stored_key(instance, target.external_id)
+        key = key or MessageKey(target.external_id, remote_jid(chat), True)
+        with trio.CancelScope(shield=True):
+            change, now = self._new_id(), self._clock()
+            async with self._pool.connection() as conn:
+                due = now + _CALL_SECONDS
+                begun = await message_changes.begin(conn, unit.id, id, change, kind, text, now, due)
+            if begun:
+                await self._call(unit, changer, key, change, kind, text)
+        if not begun:
+            raise ChangeUnderWay("another change of this message is under way")
+        return await self._asked(unit, id, kind, text)
+
+    def _refusal(self, unit: Unit, target: ChangeTarget, kind: ChangeKind) -> Sentence | None:
+        if unit.record.paused_at is not None:
+            return Sentence("the unit is paused: nothing is sent")
+        settled = target.work_state in (None, WorkState.SETTLED)
+        has_id, sent_at = target.external_id is not None, target.sent_at.timestamp()
+        changeable = Changeable(target.kind, target.from_me, has_id, target.delivery, settled, target.deleted, sent_at)
+        decide = refusal_of_edit if kind is ChangeKind.EDIT else refusal_of_deletion
+        return decide(changeable, self._clock())
+
+    async def _join(self, unit: Unit, id: UUID, target: ChangeTarget, kind: ChangeKind, text: str | None) -> Asked:
+        if (target.open_kind, target.open_text) != (kind.value, text):
+            raise ChangeUnderWay("another change of this message is under way")
+        return await self._asked(unit, id, kind, text)
+
+    async def _call(
+        self, unit: Unit, changer: MessageChanger, key: MessageKey, change: UUID, kind: ChangeKind, text: str | None
+    ) -> None:
+        """Make the call, once; store how it ended. Raises EvolutionFailure where certainly nothing was changed."""
+        instance, state, failure = unit.record.instance, ChangeState.UNCERTAIN, None
+        try:
+            if kind is ChangeKind.EDIT:
+                assert text is not None
+                event, data = EDITED, await changer.edit(instance, key, text, self._clock())
+            else:
+                event, data = DELETED, await changer.delete(instance, key)
+        except EvolutionFailure as failed:
+            failure = failed
+            state = ChangeState.FAILED if changed_nothing(failed) else ChangeState.UNCERTAIN
+        else:
+            own = unit.state.stored.owner_jid if unit.state is not None else None
+            if await self._intake.accept(unit, event, event_body(event, instance, own, data)):
+                state = ChangeState.DONE
+        now, code = self._clock(), failure.code if failure is not None else None
+        async with self._pool.connection() as conn:
+            look_at = now + FIRST_LOOK if state is ChangeState.UNCERTAIN else None
+            await message_changes.end_call(conn, change, state, code, now, look_at)
+        _LOG.info("A change of a message was asked for", unit=str(unit.id), kind=kind.value, state=state.value)
+        if failure is not None and state is ChangeState.FAILED:
+            raise failure
+
+    async def _asked(self, unit: Unit, id: UUID, kind: ChangeKind, text: str | None) -> Asked:
+        """The message as it is stored; what Evolution has confirmed is waited for."""
+        until = trio.current_time() + _SHOWN_WITHIN
+        while True:
+            async with self._pool.connection() as conn:
+                target = await message_changes.find_target(conn, unit.id, id)
+                stored = await get_message(conn, unit.id, id)
+            if target is None or stored is None:
+                raise UnknownMessage("the unit has no such message")
+            certain = _shows(target, kind, text)
+            if certain or target.open_kind is not None or trio.current_time() > until:
+                return Asked(stored, certain)
+            await trio.sleep(_POLL)
+
+
+def _shows(target: ChangeTarget, kind: ChangeKind, text: str | None) -> bool:
+    """Whether the message is as it was asked to be."""
+    return target.deleted if kind is ChangeKind.DELETE else target.text == text and not target.deleted
