@@ -135,6 +135,13 @@ async def one_away(two: Two) -> None:
     metrics = (await two.whole.client.get("/metrics")).text
     assert 'zapline_evolution_up{server="environment"} 1.0' in metrics
     assert 'zapline_evolution_up{server="evo-2"} 0.0' in metrics
+    page = await two.whole.operator.get("/console/servers")
+    assert two.second.url in page.visible_text
+    assert "Does not answer" in page.visible_text
+    assert KEY not in page.text
+    health_page = await two.whole.operator.get("/console/health")
+    assert "/console/servers" in health_page.links
+    assert "evo-2" in health_page.visible_text
     waits = await two.call("GET", f"/units/{units['norte']}/whatsapp/status")
     assert (waits["status"], waits["reason"]) == ("disconnected", "evolution_unavailable")
     goes_on = await two.call("GET", f"/units/{units['centro']}/whatsapp/status")
@@ -182,12 +189,30 @@ async def is_removed(two: Two) -> None:
     two.second.take_down()
     move = f"/units/{units['norte']}/whatsapp/move"
     assert (await two.call("POST", move, {"server": "environment"}, 409))["code"] == "move_refused"
-    await two.call("POST", move, {"server": "environment", "leaveBehind": True}, 202)
+    page = await two.whole.operator.get(f"/console/units/{units['norte']}")
+    assert f"/console/units/{units['norte']}/move" in page.links
+    form = f"/console/units/{units['norte']}/move"
+    page = await two.whole.operator.get(form)
+    page = await two.whole.operator.send(form, {"server": "environment"}, expect=422)
+    assert "unlink that device on the phone" in page.visible_text
+    await two.whole.operator.send(form, {"server": "environment", "leave_behind": "on"})
     await two.scan(units["norte"], "norte", "environment")
     await two.sent(units["norte"], "de casa nova")
     assert two.texts("environment", "norte") == ["de casa nova"]
     two.second.bring_up()
     await two.whole.until("/health", lambda shown: shown["checks"]["serversAway"]["value"] == 0)
     await two.call("POST", f"/units/{units['centro']}/archive", {})
-    await two.call("DELETE", "/evolution-servers/evo-2", expect=204)
+    operator = two.whole.operator
+    page = await operator.get("/console/servers")
+    await operator.send("/console/servers/evo-2/pause")
+    await operator.get("/console/servers")
+    await operator.send("/console/servers/evo-2/change", {"url": two.second.url, "key": "", "weight": "20"})
+    [_, second] = (await two.call("GET", "/evolution-servers"))["items"]
+    assert (second["weight"], second["pausedAt"] is not None, second["keyReadable"]) == (20, True, True)
+    await operator.get("/console/servers")
+    await operator.send("/console/servers", {"name": "evo-2", "url": two.second.url, "key": KEY, "weight": ""})
+    page = await operator.get("/console/servers")
+    assert "there is a server called evo-2 already" in page.visible_text
+    assert KEY not in page.text
+    await operator.send("/console/servers/evo-2/remove")
     assert [row["name"] for row in (await two.call("GET", "/evolution-servers"))["items"]] == ["environment"]

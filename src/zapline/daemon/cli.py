@@ -92,12 +92,15 @@ def sandbox(
     units: Annotated[
         int | None, typer.Option(min=1, max=20, help="With --ephemeral: how many units there are.")
     ] = None,
+    servers: Annotated[int, typer.Option(min=1, max=5, help="How many Evolution servers are simulated.")] = 1,
 ) -> None:
     """Run everything on this machine: PostgreSQL, a simulated Evolution server, and the daemon with two units.
 
     \b
     Example: zapline sandbox
     """
+    if ephemeral and servers > 1:
+        raise typer.BadParameter("a sandbox for tests has one server", param_hint="--servers")
     if ephemeral:
         from zapline.sandbox.ephemeral import main_ephemeral
 
@@ -106,7 +109,7 @@ def sandbox(
         raise typer.BadParameter("goes with --ephemeral: a sandbox to look at has two units", param_hint="--units")
     from zapline.sandbox.sandbox import main_sandbox
 
-    raise typer.Exit(main_sandbox())
+    raise typer.Exit(main_sandbox(servers))
 
 
 @app.command()

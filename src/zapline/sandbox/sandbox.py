@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,12 +41,12 @@ class SandboxFailed(LocalError):
     """The sandbox cannot run; the text says why and what to do."""
 
 
-def main_sandbox() -> int:
-    """Run until Ctrl-C or SIGTERM; return the exit code of the process."""
+def main_sandbox(servers: int = 1) -> int:
+    """Run until Ctrl-C or SIGTERM; return the exit code of the process. ``servers``: simulated Evolution servers."""
     DIRECTORY.mkdir(mode=0o700, exist_ok=True)
     errors: list[str] = []
     try:
-        trio.run(_main, DIRECTORY.resolve())
+        trio.run(_main, DIRECTORY.resolve(), servers)
     except* (LocalError, httpx2.HTTPError) as failures:
         errors += [str(failure) for failure in leaf_errors(failures)]
     for error in errors:
@@ -54,19 +54,19 @@ def main_sandbox() -> int:
     return 1 if errors else 0
 
 
-async def _main(directory: Path) -> None:
+async def _main(directory: Path, servers: int) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(_run_until_daemon_exits, directory, nursery.cancel_scope))
+        nursery.start_soon(partial(_run_until_daemon_exits, directory, servers, nursery.cancel_scope))
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
                 _print("Stopping ...")
                 nursery.cancel_scope.cancel()
 
 
-async def _run_until_daemon_exits(directory: Path, scope: trio.CancelScope) -> None:
+async def _run_until_daemon_exits(directory: Path, servers: int, scope: trio.CancelScope) -> None:
     async with AsyncExitStack() as stack:
         database_url = await _start_database(stack, directory)
-        evolution = await _start_evolution(stack)
+        evolution = await _start_evolution(stack, servers)
         password = await _prepare_database(database_url)
         daemon = await stack.enter_async_context(_running_daemon(directory, database_url, evolution))
         demo = DemoSetup(daemon.url, database_url, evolution, password, directory)
@@ -84,6 +84,12 @@ class EvolutionServer:
     url: str
     api_key: str
     simulated: SimulatedEvolution | None
+    others: Mapping[str, SimulatedEvolution] = field(default_factory=dict)
+    """Simulated servers beside it, by name."""
+
+    def of(self, unit: Mapping[str, Any]) -> SimulatedEvolution | None:
+        """The simulated server on which a unit lives."""
+        return self.others.get(unit["evolutionServer"], self.simulated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +108,23 @@ async def _start_database(stack: AsyncExitStack, directory: Path) -> str:
     return postgres.url
 
 
-async def _start_evolution(stack: AsyncExitStack) -> EvolutionServer:
+async def _start_evolution(stack: AsyncExitStack, servers: int) -> EvolutionServer:
     url = os.environ.get("EVOLUTION_API_URL")
+    if url and servers > 1:
+        raise SandboxFailed("--servers simulates them: unset EVOLUTION_API_URL, or add your servers by zapline servers")
     if url:
         _print("Evolution: the one that EVOLUTION_API_URL names")
         return EvolutionServer(url, os.environ.get("EVOLUTION_API_KEY", ""), None)
     running = SimulatedEvolution.running(PREFERRED_PORTS["evolution"], or_any_port=True)
     simulated = await stack.enter_async_context(running)
     _print(f"Evolution: simulated at {simulated.url}")
-    return EvolutionServer(simulated.url, simulated.api_key, simulated)
+    others = {}
+    for number in range(2, servers + 1):
+        key = f"{simulated.api_key}-{number}"
+        running = SimulatedEvolution.running(PREFERRED_PORTS["evolution"] + number - 1, key, or_any_port=True)
+        others[f"evo-{number}"] = other = await stack.enter_async_context(running)
+        _print(f"Evolution: simulated at {other.url} too, as evo-{number}")
+    return EvolutionServer(simulated.url, simulated.api_key, simulated, others)
 
 
 async def _prepare_database(database_url: str) -> str:
@@ -201,8 +215,9 @@ class DemoSetup:
         response = await http.post("/admin/login", json={"email": ADMIN, "password": self.password})
         http.headers["authorization"] = f"Bearer {self._json(response)['token']}"
         known = {unit["instance"]: unit for unit in self._json(await http.get("/units?limit=200"))["items"]}
+        await self._add_servers(http)
         for name, instance in DEMO_UNITS:
-            if instance not in known:
+            if instance not in known:  # with several servers each goes to another by itself
                 response = await http.post("/units", json={"name": name, "instance": instance})
                 known[instance] = self._json(response)
             await self._connect(http, known[instance])
@@ -215,6 +230,15 @@ class DemoSetup:
         info.write(self.directory)
         await self._replay_recordings(http)
         _print(str(info))
+
+    async def _add_servers(self, http: httpx2.AsyncClient) -> None:
+        """Add the simulated servers beside the first, or tell where they are this time."""
+        for name, server in self.evolution.others.items():
+            body = {"url": server.url, "key": server.api_key}
+            response = await http.post("/evolution-servers", json={"name": name, **body})
+            if response.status_code == 409:
+                response = await http.patch(f"/evolution-servers/{name}", json=body)
+            self._json(response)
 
     async def _wait_until_ready(self, http: httpx2.AsyncClient, daemon: DaemonProcess) -> None:
         with trio.move_on_after(READY_SECONDS):
@@ -229,7 +253,7 @@ class DemoSetup:
 
     async def _connect(self, http: httpx2.AsyncClient, unit: dict[str, Any]) -> None:
         """Connect a unit; with simulated phones, scan the QR code that appears."""
-        path, simulated = f"/units/{unit['id']}/whatsapp", self.evolution.simulated
+        path, simulated = f"/units/{unit['id']}/whatsapp", self.evolution.of(unit)
         self._json(await http.post(f"{path}/connect", json={}))
         wanted = "connected" if simulated is not None else "waiting_scan"
         scanned = False
@@ -252,22 +276,24 @@ class DemoSetup:
                 "instance": unit["instance"],
                 "webhookUrl": hook.url if hook is not None else None,
                 "token": access["token"],
+                "evolutionServer": unit["evolutionServer"],
             }
         )
 
     async def _replay_recordings(self, http: httpx2.AsyncClient) -> None:
         """Have the demo units receive every recorded message, and wait until the daemon has stored them."""
-        simulated = self.evolution.simulated
-        if simulated is None:
-            return
         for unit in self.units:
+            if (simulated := self.evolution.of(unit)) is None:
+                return
             for name in phone_actions.recording_names("webhooks"):
                 if name.startswith(("messages.", "send.message", "contacts.", "v1.8-messages", "v2.")) and (
                     "close" not in name
                 ):
                     simulated.replay(unit["instance"], name)
         with trio.move_on_after(10):
-            await simulated.wait_until_idle()
+            for unit in self.units:
+                if (simulated := self.evolution.of(unit)) is not None:
+                    await simulated.wait_until_idle()
             while (await http.get("/health")).json()["journal"]["depth"]:  # noqa: ASYNC110 - in another process
                 await trio.sleep(0.1)
 

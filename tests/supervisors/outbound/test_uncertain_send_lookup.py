@@ -220,6 +220,26 @@ async def test_a_message_is_sent_once_more_only_where_its_absence_is_proved(data
         assert stack.inbound.counters.totals["looks", "resent"] == 1
 
 
+async def test_what_was_called_before_a_move_is_for_a_person_since_the_new_server_knows_nothing_of_it(
+    database: str, tmp_path: Path
+) -> None:
+    async with reconciliation_stack(database, tmp_path) as stack:
+        unit = await stack.open_unit()
+        allow = (
+            "insert into zapline.unit_paces (unit_id, per_minute, burst, gap_seconds, campaign_seconds, resend_lanes)"
+        )
+        await stack.write(allow + " values (%s, 60, 1, 0, 1, '{reply}')", unit.id)
+        await stack.write(
+            "update zapline.unit_whatsapp_connections set store_kept = true, evolution_server_since = now()"
+        )
+        await stack.inbound.reload()
+        stack.evolution.receive("loja", "está lá", at=time.time() - 40)
+        await left_uncertain(stack, unit, "no outro servidor")
+        stack.nursery.start_soon(stack.uncertain.run)
+        await stack.inbound.wait_for_rows(STATE, [("uncertain", 1, True)])
+        assert stack.woken == []
+
+
 async def test_where_the_store_is_not_kept_or_not_allowed_nothing_is_sent_again(database: str, tmp_path: Path) -> None:
     async with reconciliation_stack(database, tmp_path) as stack:
         unit = await stack.open_unit()

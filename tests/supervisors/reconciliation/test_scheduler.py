@@ -192,7 +192,7 @@ async def test_a_manual_run_leaves_no_hole_below_the_watermark(database: str, tm
         assert run.error == "the unit was closed"
         assert stack.reconciler.status(unit.id) is None
         answered.set()
-        await until(lambda: stack.reconciler._busy_lines == 0)
+        await until(lambda: stack.reconciler._busy_lines.total() == 0)
 
 
 async def test_a_disconnection_is_a_gap_until_everything_in_it_was_read(database: str, tmp_path: Path) -> None:
