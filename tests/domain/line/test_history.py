@@ -1,7 +1,7 @@
 """What a line was in a window: without gaps, to the second, across clock changes and clocks that were set back."""
 
 import itertools
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,10 +12,12 @@ from zapline.domain.line.history import (
     LineChange,
     LinePeriod,
     LineUse,
+    Span,
     last_days,
     last_months,
     segments,
     uptime,
+    uptimes,
 )
 from zapline.domain.line.reasons import Phase, Reason
 
@@ -45,6 +47,13 @@ def test_a_window_is_told_whole_and_without_gaps_whatever_the_clocks_said(found:
     counted = uptime(found, START, END)
     assert sum((counted.connected, counted.out, counted.off, counted.unknown)) == pytest.approx(END - START)
     assert counted.share is None or 0 <= counted.share <= 1
+    # In parts it is the same.
+    cuts = [START, START + 100, START + 40_000, END]
+    spans = [Span(date.min, one, other, other - one) for one, other in itertools.pairwise(cuts)]
+    together = uptimes(found, spans)
+    assert sum(each.falls for each in together) == counted.falls
+    for name in ("connected", "out", "off", "unknown"):
+        assert sum(getattr(each, name) for each in together) == pytest.approx(getattr(counted, name))
 
 
 def test_only_time_in_which_somebody_wanted_the_line_counts() -> None:

@@ -5,6 +5,7 @@ not follow.
 """
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -105,20 +106,6 @@ class Uptime:
         return self.connected / wanted if wanted > 0 else None
 
 
-def uptime(changes: Sequence[LineChange], start: float, end: float) -> Uptime:
-    """How a line was from ``start`` to ``end``; ``changes`` begin with the last one before ``start``, if any."""
-    seconds = dict.fromkeys(LineUse, 0.0)
-    for segment in segments(changes, start, end):
-        seconds[segment.use] += segment.end - segment.start
-    falls = sum(
-        before.use is LineUse.CONNECTED and after.use is LineUse.OUT and start <= after.at < end
-        for before, after in itertools.pairwise(changes)
-    )
-    return Uptime(
-        seconds[LineUse.CONNECTED], seconds[LineUse.OUT], seconds[LineUse.OFF], seconds[LineUse.UNKNOWN], falls
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Span:
     """A local day or month: its first day, when it begins, and when it ends or ``now`` is; ``whole``: its seconds."""
@@ -127,6 +114,37 @@ class Span:
     start: float
     end: float
     whole: float
+
+
+def uptimes(changes: Sequence[LineChange], spans: Sequence[Span]) -> list[Uptime]:
+    """How a line was in each of these spans, which follow each other; one pass over many changes.
+
+    ``changes`` begin with the last one before the first span, if any.
+    """
+    seconds = [dict.fromkeys(LineUse, 0.0) for _ in spans]
+    place = 0
+    for segment in segments(changes, spans[0].start, spans[-1].end):
+        while spans[place].end <= segment.start:
+            place += 1
+        for each in range(place, len(spans)):
+            part = min(segment.end, spans[each].end) - max(segment.start, spans[each].start)
+            if part <= 0:
+                break
+            seconds[each][segment.use] += part
+    falls = [0] * len(spans)
+    starts = [span.start for span in spans]
+    for before, after in itertools.pairwise(changes):
+        if before.use is LineUse.CONNECTED and after.use is LineUse.OUT and starts[0] <= after.at < spans[-1].end:
+            falls[bisect_right(starts, after.at) - 1] += 1
+    return [
+        Uptime(each[LineUse.CONNECTED], each[LineUse.OUT], each[LineUse.OFF], each[LineUse.UNKNOWN], fallen)
+        for each, fallen in zip(seconds, falls, strict=True)
+    ]
+
+
+def uptime(changes: Sequence[LineChange], start: float, end: float) -> Uptime:
+    """How a line was from ``start`` to ``end``."""
+    return uptimes(changes, [Span(date.min, start, end, end - start)])[0]
 
 
 def last_days(count: int, now: float, zone: tzinfo) -> list[Span]:

@@ -10,7 +10,8 @@ from msgspec import Meta
 from quart import Response
 
 from zapline.domain.ids import UnitId
-from zapline.domain.line.history import LineChange, LinePeriod, Span, Uptime, last_months, uptime
+from zapline.domain.line import history
+from zapline.domain.line.history import LineChange, LinePeriod, Span, Uptime, last_months
 from zapline.domain.line.reasons import EXPLANATIONS, Phase, Reason
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.csv_bodies import csv_bytes
@@ -131,7 +132,7 @@ class LineHistoryRoutes:
 
 def uptimes(changes: Sequence[LineChange], spans: Sequence[Span]) -> list[tuple[Span, Uptime]]:
     """How long a line was open in each of these, which follow each other."""
-    return [(span, uptime(changes, span.start, span.end)) for span in spans]
+    return list(zip(spans, history.uptimes(changes, spans), strict=True))
 
 
 def csv_rows(unit: Unit, months: Iterable[tuple[Span, Uptime]]) -> list[list[str]]:
