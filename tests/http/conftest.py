@@ -52,6 +52,7 @@ from zapline.supervisors.inbound.media_cache import MediaFetcher
 from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
+from zapline.supervisors.lines.line_settings import LineSettingsKeeper
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.outbound.changes.message_changes import MessageChanges
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
@@ -104,6 +105,8 @@ class Api:
     questions: KeptConnection
     pictures: ContactPictures
     groups: GroupMembers
+    line_settings: LineSettingsKeeper
+    receipts: ReadReceipts
 
     async def get(self, path: str, expect: int = 200, **query: object) -> Any:
         return await self._ask("GET", path, expect, params={name: str(value) for name, value in query.items()})
@@ -243,7 +246,10 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         streams = EventStreams(feed, revocations=identity.invalidations)
         opening = open_notifications(b"k" * 32, True, engine_pool, commands, leadership, counters, feed, api_pool)
         notifications = await stack.enter_async_context(opening)
-        context = ActorContext(journal, recorder, calls, counters, dispatcher.refill, dispatcher.rewind, feed=feed)
+        sealer = SecretSealer(bytes(32))
+        keeper = LineSettingsKeeper(engine_pool, client_of_evolution, sealer, counters, commands.reload)
+        parts = (journal, recorder, calls, counters, dispatcher.refill, dispatcher.rewind)
+        context = ActorContext(*parts, feed=feed, check_line_settings=keeper.check)
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, context)
@@ -283,6 +289,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             feed=feed,
             changes=UnitLifecycle(commands, engine_pool, repaced.append),
             erasures=erasures,
+            line_settings=keeper,
             checks=NumberChecks(engine_pool, client_of_evolution, counters),
             pictures=ContactPictures(client_of_evolution, counters),
             groups=GroupMembers(engine_pool, api_pool, client_of_evolution, counters),
@@ -327,6 +334,8 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
                 questions,
                 dependencies.pictures,
                 dependencies.groups,
+                keeper,
+                dependencies.receipts,
             )
         stop.set()
         nursery.cancel_scope.cancel()

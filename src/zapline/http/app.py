@@ -45,6 +45,7 @@ from zapline.http.api.notifications.organization_events import OrganizationEvent
 from zapline.http.api.units.evolution_servers import PROBLEMS as SERVER_PROBLEMS
 from zapline.http.api.units.evolution_servers import EvolutionServerRoutes
 from zapline.http.api.units.line_history import LineHistoryRoutes
+from zapline.http.api.units.line_settings import LineSettingsRoutes
 from zapline.http.api.units.message_journeys import MessageJourneyRoutes
 from zapline.http.api.units.organization_units import OrganizationUnitRoutes
 from zapline.http.api.units.pace import PaceRoutes
@@ -129,6 +130,8 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
     if deps.campaigns is not None:
         CampaignRoutes(commands, deps.campaigns, pool).attach(routes)
         SuppressionRoutes(commands, deps.campaigns, pool).attach(routes)
+    if deps.line_settings is not None:
+        LineSettingsRoutes(commands, deps.line_settings).attach(routes)
     if deps.checks is not None:
         NumberRoutes(commands, deps.checks, deps.region).attach(routes)
     if deps.pictures is not None:

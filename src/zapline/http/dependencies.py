@@ -19,6 +19,7 @@ from zapline.supervisors.directory.group_members import GroupMembers
 from zapline.supervisors.directory.number_checks import NumberChecks
 from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.media_cache import MediaFetcher
+from zapline.supervisors.lines.line_settings import LineSettingsKeeper
 from zapline.supervisors.notifications.crm_webhook_commands import CrmWebhooks
 from zapline.supervisors.notifications.event_log import EventLog
 from zapline.supervisors.notifications.live_feed import LiveFeed
@@ -60,6 +61,7 @@ class Dependencies:
     changes: UnitLifecycle | None = None
     servers: ServerCommands | None = None
     erasures: ErasureJobs | None = None
+    line_settings: LineSettingsKeeper | None = None
     checks: NumberChecks | None = None
     pictures: ContactPictures | None = None
     groups: GroupMembers | None = None

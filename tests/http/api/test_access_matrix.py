@@ -25,6 +25,8 @@ READ = {
     ),
     *("list_campaigns", "get_campaign", "list_recipients", "export_failures"),
     *("list_hooks", "get_hook", "list_deliveries"),
+    *("get_organization", "list_organization_units"),
+    "get_line_settings",
     *("list_contacts", "get_contact_picture", "list_groups", "get_group"),
     *("list_line_history", "get_uptime", "export_uptime", "get_journey", "find_journeys"),
     *("get_organization", "list_organization_units", "watch_organization"),
@@ -40,6 +42,7 @@ SEND = {
 CONTROL = {
     *("connect", "renew", "disconnect", "qr_svg", "pause_unit", "resume_unit", "put_pace"),
     "release_campaigns",
+    "put_line_settings",
     *("get_dead_letter", "replay_unit_dead_letter", "give_up_dead_letter"),
     *("create_hook", "delete_hook", "rotate_hook_key", "enable_hook", "test_hook", "replay_delivery"),
     *("replay_dead_deliveries", "replay_events"),
@@ -48,6 +51,7 @@ CONTROL = {
     *("replay_dead_organization_deliveries", "replay_organization_events"),
 }
 ADMIN = {
+    *("put_proxy", "delete_proxy"),
     *("create_unit", "list_units", "change_unit", "archive_unit", "rotate_secret", "release_unit"),
     *("mint_token", "list_tokens", "revoke_token", "mint_own_token", "list_own_tokens", "revoke_own_token"),
     *("create_organization", "list_organizations", "rename_organization", "delete_organization"),

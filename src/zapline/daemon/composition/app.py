@@ -45,6 +45,7 @@ from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.leadership import SILENCE_SECONDS, Leadership, LeadershipStatus
+from zapline.supervisors.lines.line_settings import LineSettingsKeeper
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.operations.control_requests import ControlRequests
 from zapline.supervisors.operations.housekeeping import Housekeeping, JournalLimits
@@ -198,7 +199,8 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         leadership = Leadership(database.open_direct, lead, lambda payload: control.notify(payload), clock=watch)
         client = _evolution_client(settings, http)
         client_of, server_commands = servers.client_of(roster, client), servers.commands(pool, roster, commands, client)
-        shared = (roster, leadership, counters, commands, feed, clock, server_commands)
+        keeper = LineSettingsKeeper(pool, client, secrets.proxy_sealer, counters, commands.reload, clock)
+        shared = (roster, leadership, counters, commands, feed, clock, server_commands, keeper)
         core = DaemonCore(pool, client, inbound.intake, journal, *shared)
         outbound = Outbound(settings, core, secrets.erasure_key)
         told_by = (pool, commands, leadership, counters, feed, api_pool)
@@ -212,10 +214,9 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         about_control = (audit, access_changed, {**privacy.verbs, **server_verbs(server_commands)})
         control = ControlRequests(commands, pool, outbound.reconciler, *about_control)
         history = HealthHistory(pool, health, leadership, clock)
-        limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
-        housekeeping = Housekeeping(
-            pool, journal, leadership, commands, roster, counters, limits, feed, secrets.sealer, inbound.losses, clock
-        )
+        kept = (JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes), feed, secrets.sealer)
+        about = (pool, journal, leadership, commands, roster, counters)
+        housekeeping = Housekeeping(*about, *kept, inbound.losses, clock)
         calls = LineCalls(client, secrets.webhook_address, counters, client_of)
         context = actor_context(settings, journal, recorder, calls, counters, dispatcher, inbound, outbound, feed)
         nursery.start_soon(recorder.run)
@@ -252,6 +253,11 @@ class _DerivedSecrets:
     def sealer(self) -> SecretSealer:
         """Encrypts the secrets of messages for the database."""
         return SecretSealer(derive(self.master, "message secrets"))
+
+    @property
+    def proxy_sealer(self) -> SecretSealer:
+        """Encrypts the proxies of lines for the database."""
+        return SecretSealer(derive(self.master, "line proxies"))
 
     @property
     def erasure_key(self) -> bytes:

@@ -63,6 +63,7 @@ def http_listeners(
         servers=core.servers,
         erasures=privacy.erasures,
         checks=outbound.checks,
+        line_settings=core.line_settings,
         pictures=ContactPictures(core.client, core.counters, core.clock),
         groups=GroupMembers(core.pool, api_pool, core.client, core.counters, core.clock),
         region=settings.default_region,

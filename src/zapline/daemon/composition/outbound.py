@@ -11,6 +11,7 @@ from zapline.daemon.composition.servers import WATCH_POLICY
 from zapline.daemon.settings import Settings
 from zapline.domain.campaigns.opt_out_words import OptOutWords, normalize_words
 from zapline.domain.ids import UnitId
+from zapline.domain.messages.facts import SendAnswered
 from zapline.domain.restart_policy import RestartIntensity
 from zapline.domain.timestamps import iso
 from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
@@ -27,11 +28,12 @@ from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.media_cache import MediaFetcher
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
+from zapline.supervisors.lines.line_settings import LineSettingsKeeper
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.outbound.changes.change_lookup import ChangeLookup
 from zapline.supervisors.outbound.changes.message_changes import MessageChanges
 from zapline.supervisors.outbound.outbox_monitor import OutboxMonitor
-from zapline.supervisors.outbound.read_receipts import ReadReceipts
+from zapline.supervisors.outbound.read_receipts import ReadReceipts, ReplyReceipts
 from zapline.supervisors.outbound.sender_pool import SenderPool
 from zapline.supervisors.outbound.submission import SubmissionPolicy, Submissions
 from zapline.supervisors.outbound.uncertain_send_lookup import UncertainSendLookup
@@ -65,6 +67,7 @@ class DaemonCore:
     clock: Callable[[], float]
     """UTC seconds."""
     servers: ServerCommands
+    line_settings: LineSettingsKeeper
 
 
 class Outbound:
@@ -113,6 +116,8 @@ class Outbound:
         self.receipts = ReadReceipts(pool, client)
         self.edits = MessageChanges(pool, client, intake, leadership.clock.now)
         self.lookup = ChangeLookup(pool, client, intake, journal, roster, leadership, counters)
+        self.check_line_settings = core.line_settings.check
+        self._reply_receipts = ReplyReceipts(self.receipts, pool, counters)
         checking = CheckPolicy(daily=settings.number_checks_per_day)
         self.checks = NumberChecks(pool, client, counters, checking, clock=leadership.clock.now)
         self._watch_server = partial(_watch_server, settings, core, self.senders.scan_soon)
@@ -125,6 +130,11 @@ class Outbound:
         self.senders.line_opened(unit)
         self.reconciler.line_opened(unit)
         self.feeder.wake()
+
+    def on_send_answered(self, unit: Unit, answer: SendAnswered) -> None:
+        """The outcome of a send call is stored."""
+        self.senders.answer_stored(unit, answer)
+        self._reply_receipts.note(unit, answer)
 
     def _on_settings_changed(self, unit: UnitId) -> None:
         """A unit's settings were changed."""
@@ -140,7 +150,8 @@ class Outbound:
     async def run(self) -> None:
         """Send until cancelled."""
         async with trio.open_nursery() as nursery:
-            for job in (self.senders, self.reconciler, self.uncertain, self.feeder, self.monitor, self.lookup):
+            jobs = (self.senders, self.reconciler, self.uncertain, self.feeder, self.monitor, self.lookup)
+            for job in (*jobs, self._reply_receipts):
                 nursery.start_soon(job.run)
             nursery.start_soon(self._watch_server)
 

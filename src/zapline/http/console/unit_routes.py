@@ -6,6 +6,7 @@ from zapline.http.console.framework.layout import Layout
 from zapline.http.console.health.health_page import HealthPage
 from zapline.http.console.health.servers_page import ServersPage
 from zapline.http.console.settings.crm_webhooks import CrmWebhookPages
+from zapline.http.console.settings.line_settings import LineSettingsPage
 from zapline.http.console.settings.opt_outs import OptOutsPage
 from zapline.http.console.settings.organizations import OrganizationPages
 from zapline.http.console.settings.sending_settings import SettingsPage
@@ -34,6 +35,8 @@ def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: Totals
         BulkActions(layout, dependencies.roster, commands, dependencies.changes).attach()
     if dependencies.changes is not None and dependencies.outgoing is not None:
         SettingsPage(layout, commands, dependencies.changes, dependencies.outgoing, pool).attach()
+    if dependencies.line_settings is not None:
+        LineSettingsPage(layout, commands, dependencies.line_settings).attach()
     if dependencies.campaigns is not None:
         OptOutsPage(layout, commands, dependencies.campaigns, pool).attach()
     TokensPage(layout, commands, dependencies.identity).attach()

@@ -40,11 +40,32 @@ create table zapline.group_members (
 );
 create index group_members_by_person on zapline.group_members (unit_id, canonical);
 
+-- How a line is to behave, as far as its unit says so.
+create table zapline.line_settings (
+    unit_id         uuid primary key references zapline.units,
+    reject_calls    boolean not null default false,
+    call_text       text not null default '',
+    ignore_groups   boolean not null default false,
+    always_online   boolean not null default false,
+    mark_read       text not null default 'asked' check (mark_read in ('asked', 'on_reply', 'on_arrival')),
+    sync_history    boolean not null default false,
+    -- Whether the unit says how its line behaves; else Evolution's settings are left as they are.
+    settings_managed boolean not null default false,
+    -- Whether the unit says which proxy its line has; null is none then. Sealed under the master key, credentials and all.
+    proxy_managed   boolean not null default false,
+    sealed_proxy    bytea,
+    version         integer not null default 1,
+    -- The version that Evolution has had.
+    applied_version integer,
+    changed_at      timestamptz not null default now()
+);
+
 do $$
 declare
     name text;
 begin
-    foreach name in array array['number_checks', 'number_check_budgets', 'group_details', 'group_members']
+    foreach name in array array['number_checks', 'number_check_budgets', 'group_details', 'group_members',
+        'line_settings']
     loop
         execute format('alter table zapline.%I enable row level security', name);
         execute format('alter table zapline.%I force row level security', name);

@@ -18,6 +18,12 @@ async def find_unread(
     return [(ExternalId(row.external_id), row.seq) for row in rows]
 
 
+async def find_replied_conversation(conn: Connection, unit: UnitId, message: UUID) -> UUID | None:
+    """The conversation of a reply; None for a message of a campaign, and for an answer of our own."""
+    row = await _SQL.one(conn, "find_replied_conversation", unit_id=unit, message=message)
+    return row.conversation_id if row is not None else None
+
+
 async def mark_read_up_to(conn: Connection, unit: UnitId, conversation: UUID, seq: int) -> None:
     """Store that a person has read the conversation up to ``seq``; a lower one changes nothing."""
     await _SQL.execute(conn, "mark_read_up_to", unit_id=unit, conversation_id=conversation, seq=seq)

@@ -11,6 +11,13 @@ select m.external_id, m.seq
  order by m.seq desc
  limit %(limit)s;
 
+-- name: find_replied_conversation
+-- The conversation of a message that a person or a CRM has written. No row: it is a campaign's, or an answer of our own.
+select o.conversation_id from zapline.outbox o
+  join zapline.messages m on m.id = o.message_id
+ where o.unit_id = %(unit_id)s and o.message_id = %(message)s and o.lane = 'reply' and o.campaign_id is null
+   and m.client_message_id not like 'optout:%%';
+
 -- name: mark_read_up_to
 -- Stores how far a conversation has been read.
 update zapline.conversations set read_up_to = %(seq)s

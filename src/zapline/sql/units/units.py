@@ -53,6 +53,9 @@ class UnitRecord:
     """The Evolution server on which it lives; None: the one that the environment names."""
     evolution_server_since: float | None = None
     """Since when, where it was moved there."""
+    has_line_settings: bool = False
+    """Whether the unit says how its line behaves, or which proxy it has; Evolution's are left alone else."""
+    marks_read_on_reply: bool = False
     own_names: tuple[str, ...] = ()
     """How the line's own people are called in their messages, as far as it was known at the start."""
     stored: StoredLineState | None = None

@@ -5,7 +5,8 @@
 select u.id, u.name, u.time_zone, extract(epoch from u.created_at)::float8 as created_at,
        extract(epoch from u.paused_at)::float8 as paused_at,
        extract(epoch from u.campaigns_held_at)::float8 as campaigns_held_at, u.campaigns_held_reason, u.retention_days,
-       u.webhook_registration,
+       u.webhook_registration, s.unit_id is not null as has_line_settings,
+       coalesce(s.mark_read = 'on_reply' and s.settings_managed, false) as marks_read_on_reply,
        extract(epoch from c.archived_at)::float8 as archived_at, c.instance_id as instance, c.secret_generation,
        c.secret_digest, c.previous_secret_digest as previous_digest,
        extract(epoch from c.previous_secret_until)::float8 as previous_until,
@@ -20,6 +21,7 @@ select u.id, u.name, u.time_zone, extract(epoch from u.created_at)::float8 as cr
        coalesce(h.number, 0) as changes_stored, h.phase as last_phase, h.reason as last_reason
   from zapline.units u
   join zapline.unit_whatsapp_connections c on c.unit_id = u.id
+  left join zapline.line_settings s on s.unit_id = u.id
   left join lateral (
        select * from zapline.line_changes l where l.unit_id = u.id order by l.number desc limit 1) h on true
  where c.archived_at is null or c.archived_at > now() - interval '1 day'

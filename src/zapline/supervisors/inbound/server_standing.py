@@ -38,6 +38,21 @@ class ServerStanding:
 
 
 @dataclass(frozen=True, slots=True)
+class LineSettingsReport:
+    """What the last check of a line's settings has found. Times are UTC seconds."""
+
+    checked_at: float
+    differences: tuple[str, ...] = ()
+    """Evolution's names of what is not as wanted, and ``proxy``."""
+    restored_at: float | None = None
+    """When somebody's change was last set back."""
+    error: str | None = None
+    """Why the proxy could not be set."""
+    refused_at: float = 0.0
+    """Since when it is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrationReport:
     """What the last check of a line's webhook found. Times are UTC seconds."""
 

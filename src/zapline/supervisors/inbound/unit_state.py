@@ -17,7 +17,7 @@ from zapline.sql.inbound.recorder_types import EntryFacts, StoredPosition
 from zapline.sql.journal.schema import Entry
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.inbound.mailbox import DirectEntry, Mailbox
-from zapline.supervisors.inbound.server_standing import RegistrationReport, ServerStanding
+from zapline.supervisors.inbound.server_standing import LineSettingsReport, RegistrationReport, ServerStanding
 
 _NOTHING = Seq(0)
 DIRECT_KEPT = 3600.0
@@ -71,6 +71,8 @@ class Unit:
     """Given to the recorder by an actor that ended before the answer; the next one stores it first."""
     registration: RegistrationReport | None = None
     """None: the webhook was not checked since the start."""
+    line_settings: LineSettingsReport | None = None
+    """None: the line's settings were not checked since the start."""
     server: ServerStanding = field(default_factory=ServerStanding)
     own_names: set[str] = field(default_factory=set)
     """How the line's own people were called in their messages, beside the profile's name."""

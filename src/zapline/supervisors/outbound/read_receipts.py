@@ -1,17 +1,26 @@
-"""Marks a conversation as read at WhatsApp, and stores up to which message."""
+"""Marks a conversation as read at WhatsApp, when asked or once a reply has left, and stores up to which message."""
 
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
+import trio
+
 from zapline.domain.contacts.addresses import AddressKind
+from zapline.domain.errors import RemoteError
+from zapline.domain.messages.facts import SendAnswered
 from zapline.evolution.client.rest_client import EvolutionClient, MessageKey
 from zapline.sql.outbound import outbox, read_receipts
 from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.message_composition import UnknownConversation, remote_jid
 
 MAX_MARKED = 100
 """The newest messages that are marked at a time."""
+MAX_WAITING = 1000
+"""Replies whose conversations are still to be marked; with more, the oldest are marked with the next reply."""
+_LOG = structlog.get_logger(scope="Receipts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +63,36 @@ class ReadReceipts:
             await read_receipts.mark_read_up_to(conn, unit.id, chat.conversation, newest)
         marked = len(unread) if reachable else 0
         return MarkedRead(marked, len(unread) - marked, newest)
+
+
+class ReplyReceipts:
+    """Marks a conversation as read once a person's reply in it has left, in units that want it. One for the process."""
+
+    def __init__(self, receipts: ReadReceipts, pool: Pool, counters: Counters) -> None:
+        self._receipts = receipts
+        self._pool = pool
+        self._counters = counters
+        self._give, self._take = trio.open_memory_channel[tuple[Unit, UUID]](MAX_WAITING)
+
+    def note(self, unit: Unit, answer: SendAnswered) -> None:
+        """A send call has ended. Never waits."""
+        if answer.outcome != "sent" or not unit.record.marks_read_on_reply:
+            return
+        try:
+            self._give.send_nowait((unit, answer.message))
+        except trio.WouldBlock:
+            self._counters.add("reply_receipts", "too_many")
+
+    async def run(self) -> None:
+        """Mark until cancelled. What fails is counted, and made up for by the next reply in that conversation."""
+        async for unit, message in self._take:
+            try:
+                async with self._pool.connection() as conn:
+                    conversation = await read_receipts.find_replied_conversation(conn, unit.id, message)
+                if conversation is None:
+                    continue
+                marked = await self._receipts.mark_read(unit, conversation)
+                self._counters.add("reply_receipts", "marked", marked.marked)
+            except (RemoteError, UnknownConversation) as failure:
+                self._counters.add("reply_receipts", "failed")
+                _LOG.debug("A reply's conversation is not marked as read", unit=str(unit.id), error=str(failure))

@@ -380,6 +380,8 @@ class UnitActor:
                 missed_since = note_registration(unit, answer, self._context.clock(), self._context.counters)
                 if missed_since is not None:
                     unit.gap_since = min(missed_since, unit.gap_since or missed_since)
+                if self._context.check_line_settings is not None:  # before the line is connected
+                    await self._context.check_line_settings(unit, isinstance(answer, Registered))
             if not unit.mailbox.put_event(answer):
                 self._context.counters.add("answers_dropped")  # the state's timer repeats the call
         self._calls_running = False

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -38,6 +38,8 @@ class ActorContext:
     opt_out_words: OptOutWords = field(default_factory=OptOutWords)
     on_send_answered: Callable[[Unit, SendAnswered], None] = lambda unit, answer: None
     """Called once the outcome of a send call is stored."""
+    check_line_settings: Callable[[Unit, bool], Awaitable[None]] | None = None
+    """Has Evolution keep a line's settings as its unit wants them; True: the line was just registered."""
     on_damaged_entry: Callable[[Entry], None] = lambda entry: None
     """Called for an entry that is not what was written."""
     on_line_opened: Callable[[Unit], None] = lambda unit: None

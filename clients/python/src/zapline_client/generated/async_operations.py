@@ -30,6 +30,7 @@ from zapline_client.generated.models import (
     Journeys,
     LetterPage,
     LineHistoryPage,
+    LineSettings,
     Loaded,
     LoggedIn,
     Login,
@@ -41,11 +42,13 @@ from zapline_client.generated.models import (
     NewAdminToken,
     NewCampaign,
     NewHook,
+    NewLineSettings,
     NewMessage,
     NewOrganization,
     NewOrganizationHook,
     NewOrganizationToken,
     NewPace,
+    NewProxy,
     NewServer,
     NewSuppression,
     NewUnit,
@@ -1084,6 +1087,48 @@ class AsyncOperations:
             path={"unit": unit, "contact": contact},
             answer="nothing",
         )
+
+    async def get_line_settings(self, unit: Id) -> LineSettings:
+        """How a line behaves at WhatsApp. `GET /units/{unit}/whatsapp/settings`. Who may: An administrator, or a
+        token of the unit or its organization with the scope `read`.
+        """
+        result: LineSettings = await self._call("GET", "/units/{unit}/whatsapp/settings", path={"unit": unit})
+        return result
+
+    async def put_line_settings(self, unit: Id, body: NewLineSettings | None = None) -> LineSettings:
+        """Replace how a line behaves at WhatsApp. `PUT /units/{unit}/whatsapp/settings`. Evolution is told at
+        once; where it is away, with the line's next check, and `applied` says what is still to come. Each
+        check reads back what Evolution has. What somebody has changed there is set again, unless the unit's
+        `webhookRegistration` is `observe`, and told in the log. Who may: An administrator, or a token of the
+        unit or its organization with the scope `control`.
+        """
+        result: LineSettings = await self._call(
+            "PUT",
+            "/units/{unit}/whatsapp/settings",
+            body=body,
+            path={"unit": unit},
+        )
+        return result
+
+    async def put_proxy(self, unit: Id, body: NewProxy) -> LineSettings:
+        """Have a line reach WhatsApp by a proxy. `PUT /units/{unit}/whatsapp/proxy`. It holds from the line's
+        next connection on. Evolution tries a proxy before it takes it. The credentials are stored encrypted
+        and are never shown. Who may: An administrator.
+        """
+        result: LineSettings = await self._call(
+            "PUT",
+            "/units/{unit}/whatsapp/proxy",
+            body=body,
+            path={"unit": unit},
+        )
+        return result
+
+    async def delete_proxy(self, unit: Id) -> LineSettings:
+        """Have a line reach WhatsApp without a proxy. `DELETE /units/{unit}/whatsapp/proxy`. It holds from its
+        next connection on. Who may: An administrator.
+        """
+        result: LineSettings = await self._call("DELETE", "/units/{unit}/whatsapp/proxy", path={"unit": unit})
+        return result
 
     async def check_numbers(self, unit: Id, body: NumbersToCheck) -> Numbers:
         """Which numbers are on WhatsApp, and under which id. `POST /units/{unit}/numbers/check`. WhatsApp bans

@@ -11,6 +11,18 @@ from uuid import UUID
 ActorKind: TypeAlias = "Literal[\"admin\", \"command\", \"organization_token\", \"system\", \"unit_token\"] | str"
 
 
+class Applied(TypedDict):
+    """What the last check of Evolution has found."""
+    checkedAt: str | None
+    """Null: not yet since the start."""
+    differences: list[str]
+    """What is not as wanted, by Evolution's names of settings, and `proxy`."""
+    restoredAt: str | None
+    """When somebody's change was last set back to what is wanted."""
+    error: str | None
+    """`proxy_refused`: Evolution has tried the proxy, and it does not work."""
+
+
 class Archived(TypedDict):
     """A unit that was closed."""
     id: str
@@ -543,6 +555,30 @@ class LineHistoryPage(TypedDict):
     """For the next page; null on the last one."""
 
 
+class LineSettings(TypedDict):
+    """How a line behaves, as its unit wants it."""
+    managed: bool
+    """False: the unit has said nothing, and Evolution's settings are left as they are."""
+    rejectCalls: bool
+    """Reject every call."""
+    callText: str
+    """What is written to whoever calls and is rejected; empty: nothing."""
+    ignoreGroups: bool
+    """Messages of groups are not told, and stored nowhere."""
+    alwaysOnline: bool
+    """The line is shown as online all the time. From its next connection on."""
+    markRead: MarkRead
+    """When senders are told that they were read: `asked` (by `.../read` alone), `on_reply` (also once a reply has
+    left), `on_arrival` (at once, whoever has looked).
+    """
+    syncHistory: bool
+    """A phone that is linked hands over its whole history. From the next pairing on."""
+    proxyManaged: bool
+    """The same of the proxy."""
+    proxy: Proxy | None
+    applied: Applied
+
+
 class Loaded(TypedDict):
     """What a list came to, and the campaign with it."""
     list: Tally
@@ -559,6 +595,9 @@ class Login(TypedDict):
     """Body of `POST /admin/login`."""
     email: str
     password: str
+
+
+MarkRead: TypeAlias = "Literal[\"asked\", \"on_arrival\", \"on_reply\"] | str"
 
 
 class Me(TypedDict):
@@ -820,6 +859,24 @@ class NewHook(TypedDict):
     """Headers that go with each delivery; kept encrypted, and never shown."""
 
 
+class NewLineSettings(TypedDict):
+    """How the line shall behave; what is left out gets its default, which is Evolution's own."""
+    rejectCalls: NotRequired[bool]
+    """Reject every call."""
+    callText: NotRequired[str]
+    """What is written to whoever calls and is rejected; empty: nothing."""
+    ignoreGroups: NotRequired[bool]
+    """Messages of groups are not told, and stored nowhere."""
+    alwaysOnline: NotRequired[bool]
+    """The line is shown as online all the time. From its next connection on."""
+    markRead: NotRequired[MarkRead]
+    """When senders are told that they were read: `asked` (by `.../read` alone), `on_reply` (also once a reply has
+    left), `on_arrival` (at once, whoever has looked).
+    """
+    syncHistory: NotRequired[bool]
+    """A phone that is linked hands over its whole history. From the next pairing on."""
+
+
 class NewMessage(TypedDict):
     """Body of `POST /units/{id}/messages`: `to` or `conversation_id`, and exactly one content."""
     clientMessageId: str
@@ -967,6 +1024,16 @@ class NewPoll(TypedDict):
     options: Sequence[str]
     selectable: NotRequired[int]
     """How many options one may choose; 0: as many as there are."""
+
+
+class NewProxy(TypedDict):
+    """The proxy by which Evolution reaches WhatsApp for this line."""
+    protocol: ProxyProtocol
+    host: str
+    """A name or an address."""
+    port: int
+    username: NotRequired[str | None]
+    password: NotRequired[str | None]
 
 
 class NewReaction(TypedDict):
@@ -1152,6 +1219,17 @@ class Problem(TypedDict):
     """Whether the same request may succeed later, as it is."""
     errors: NotRequired[list[FieldError]]
     """Of 422: the fields at fault."""
+
+
+class Proxy(TypedDict):
+    """A line's proxy. Its credentials are never shown."""
+    protocol: ProxyProtocol
+    host: str
+    port: int
+    hasCredentials: bool
+
+
+ProxyProtocol: TypeAlias = "Literal[\"http\", \"socks\"] | str"
 
 
 class Queue(TypedDict):

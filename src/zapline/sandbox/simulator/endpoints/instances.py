@@ -22,15 +22,6 @@ from zapline.sandbox.simulator.state.server_versions import is_2_4, webhook_even
 
 _CREATE = Schema((), {"number": Field((str,), pattern=NUMBER), "qrcode": Field((bool,)), "webhook": Field((dict,))})
 _UNDEFINED_LENGTH = "Cannot read properties of undefined (reading 'length')"
-_SETTINGS_REQUIRED = (
-    "rejectCall",
-    "groupsIgnore",
-    "alwaysOnline",
-    "readMessages",
-    "readStatus",
-    "syncFullHistory",
-)
-_SETTINGS = Schema(_SETTINGS_REQUIRED, {name: Field((bool,)) for name in _SETTINGS_REQUIRED})
 
 
 async def root(server: ServerState) -> Response:
@@ -205,13 +196,3 @@ async def set_webhook(server: ServerState, instance: Instance, request: Request,
 async def find_webhook(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
     row = instance.webhook
     return json_response(webhook_row(row, instance.id) if row is not None else None)
-
-
-async def set_settings(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
-    body = _SETTINGS.check(body)
-    instance.settings |= {key: body[key] for key in SETTINGS if key in body}
-    return json_response({"settings": {"instanceName": instance.name, "settings": body}}, 201)
-
-
-async def find_settings(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
-    return json_response(instance.settings)

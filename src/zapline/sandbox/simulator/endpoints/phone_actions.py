@@ -13,6 +13,7 @@ import trio
 
 from zapline.sandbox.simulator.endpoints.contact_events import report_contact
 from zapline.sandbox.simulator.endpoints.messages import report_status
+from zapline.sandbox.simulator.state.delivery_ledger import ReadReceipt
 from zapline.sandbox.simulator.state.instances import Instance, device_of, message_id, row_id
 from zapline.sandbox.simulator.state.message_store import StoredMessage
 from zapline.sandbox.simulator.state.server_state import ServerState
@@ -86,6 +87,9 @@ def call(
     told = {"chatId": jid, "from": jid, "id": id, "date": date, "offline": False, "status": status}
 
     def report() -> None:
+        text = str(instance.settings["msgCall"]).strip()
+        if status == "offer" and text:  # whether the call is rejected or not
+            receive(server, instance, text, sender, from_me=True, at=at)
         server.fire(instance, "call", {**told, "isVideo": False, "isGroup": False})
 
     server.from_phone(instance, report)
@@ -93,7 +97,11 @@ def call(
 
 def _handle_message(server: ServerState, instance: Instance, data: dict[str, Any], media: str | None) -> None:
     """Store a message and post it, then what Evolution says of its contact; the database keeps the LID's name."""
-    version = server.behaviour.version
+    version, key = server.behaviour.version, data["key"]
+    if instance.settings["groupsIgnore"] and str(key["remoteJid"]).endswith("@g.us"):
+        return
+    if instance.settings["readMessages"] and not key["fromMe"]:
+        server.ledger.reads.append(ReadReceipt(instance.name, key["id"], key["remoteJid"], time.time()))
     data = message_form(version, data)
     _store(server, instance, data, media)
     posted = {**data, "key": webhook_key(version, data["key"])}

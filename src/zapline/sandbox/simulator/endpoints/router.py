@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import trio
 
-from zapline.sandbox.simulator.endpoints import chats, groups, instances, media, messages
+from zapline.sandbox.simulator.endpoints import chats, groups, instances, line_settings, media, messages
 from zapline.sandbox.simulator.endpoints.control import CONTROL, control
 from zapline.sandbox.simulator.http.http_server import AfterDisconnect, Disconnect, Handler, Outcome, Request, Response
 from zapline.sandbox.simulator.http.responses import ApiError, error_response, json_response, read_json
@@ -29,8 +29,10 @@ ROUTES: dict[tuple[str, str], Endpoint] = {
     ("DELETE", "instance/delete"): instances.delete,
     ("POST", "webhook/set"): instances.set_webhook,
     ("GET", "webhook/find"): instances.find_webhook,
-    ("POST", "settings/set"): instances.set_settings,
-    ("GET", "settings/find"): instances.find_settings,
+    ("POST", "settings/set"): line_settings.set_settings,
+    ("GET", "settings/find"): line_settings.find_settings,
+    ("POST", "proxy/set"): line_settings.set_proxy,
+    ("GET", "proxy/find"): line_settings.find_proxy,
     ("POST", "chat/findMessages"): chats.find_messages,
     ("POST", "chat/findStatusMessage"): chats.find_status,
     ("POST", "chat/findChats"): chats.find_chats,

@@ -61,6 +61,8 @@ class Instance:
     row_id: str = ""
     settings: dict[str, Any] = field(default_factory=lambda: dict(SETTINGS))
     webhook: WebhookRow | None = None
+    proxy: dict[str, Any] | None = None
+    """The row of its own proxy, as Evolution stores it."""
     state: str = "close"
     socket: str = "never"
     owner_jid: str | None = None

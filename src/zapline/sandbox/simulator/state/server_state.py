@@ -78,6 +78,8 @@ class NumberDirectory:
     """Participant of a group -> the LID under which groups name it."""
     admins_write: set[str] = field(default_factory=set)
     """Groups in which only admins write."""
+    dead_proxies: set[str] = field(default_factory=set)
+    """Hosts of proxies that do not work."""
     pictures: dict[str, str] = field(default_factory=dict)
     """JID -> where its picture is, of those who show one."""
 

@@ -1,0 +1,1 @@
+"""Has Evolution keep each line as its unit wants it."""
