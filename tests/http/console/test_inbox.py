@@ -1,6 +1,7 @@
 """Conversations in the console: lists, threads, replies that are sent once, and hostile texts that stay texts."""
 
 import re
+import time
 from html import unescape
 from typing import Any
 
@@ -235,3 +236,50 @@ async def test_a_picture_is_shown_for_what_its_bytes_are_and_nothing_else_is(
         file = await operator.client.get(f"{path}/file")
         assert file.content == body
         assert file.headers["content-disposition"].startswith("attachment")
+
+
+async def test_messages_are_searched_over_units_and_a_hit_leads_to_its_place(api: Any, operator: Operator) -> None:
+    unit, other = await api.add_unit(), await api.add_unit("Filial")
+    await api.send(unit, "messages.upsert", [text(f"A{n}", f"pão número {n}", NOW + n) for n in range(45)])
+    await api.send(other, "messages.upsert", text("B1", HOSTILE[0] + " promoção", name="Zé"))
+    page = await operator.get("/console/search?q=promocao+ALERT")
+    assert "Filial" in page.visible_text
+    assert "promoção" in page.visible_text
+    first = await operator.get("/console/search?q=pao")
+    older = next(link for link in first.links if "cursor=" in link and link.startswith("/console/search"))
+    assert "pão número 14" in (await operator.get(older)).text
+    hit = next(link for link in first.links if "/conversations/" in link)
+    place = (await operator.get(hit.partition("#")[0])).text
+    assert f'id="{hit.partition("#")[2]}"' in place
+    part = (await operator.get(f"/console/search/part?q=promocao&unitId={unit.id}")).text
+    assert "No message has these words" in part
+    assert "<html" not in part
+    for nothing in ("", "?q=!!"):
+        assert "Type one or more words" in (await operator.get(f"/console/search{nothing}")).text
+
+
+async def test_what_was_sent_can_be_edited_and_deleted_in_its_time_and_a_refusal_is_said(
+    api: Any, operator: Operator
+) -> None:
+    unit = await api.add_unit()
+    now = int(time.time())
+    mine = {"key": {"remoteJid": PHONE, "fromMe": True, "id": "M1"}}
+    await api.send(unit, "messages.upsert", [text("A1", "theirs", now - 60), text("M1", "ours <b>", now - 50) | mine])
+    old = {"key": {"remoteJid": PHONE, "fromMe": True, "id": "M2"}}
+    await api.send(unit, "messages.upsert", text("M2", "ours of yesterday", now - 86_400) | old)
+    chat = await first_chat(api, unit)
+    page = await operator.get(chat)
+    forms = sorted(
+        action.removeprefix(chat).split("/")[1] for action in page.forms if "/edit/" in action or "/delete/" in action
+    )
+    assert forms == ["delete", "delete", "edit"]
+    assert "ours &lt;b&gt;</textarea>" in page.text
+    edit = next(action for action in page.forms if "/edit/" in action)
+    await operator.send(edit, {"new_text": "better"})
+    assert "It could not be changed" in (await operator.follow()).text
+    page = await operator.get(chat)
+    await operator.send(edit, {"new_text": "  "})
+    assert "could not" not in (await operator.follow()).text
+    page = await operator.get(chat)
+    await operator.send(next(action for action in page.forms if "/delete/" in action))
+    assert "It could not be changed" in (await operator.follow()).text

@@ -9,7 +9,9 @@ from zapline.http.console.campaigns.campaign_pages import CampaignPages
 from zapline.http.console.framework.counts import TotalsCache
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.inbox.conversation_list import ConversationListPages
+from zapline.http.console.inbox.message_change_forms import MessageChangeForms
 from zapline.http.console.inbox.message_files import MessageFiles
+from zapline.http.console.inbox.message_search import MessageSearchPages
 from zapline.http.console.inbox.reply import REPLY_PATH
 from zapline.http.console.inbox.thread import ThreadPages
 from zapline.http.console.settings.privacy import PrivacyPage
@@ -36,6 +38,9 @@ def attach_message_pages(layout: Layout, dependencies: Dependencies, totals: Tot
     submissions, campaigns = dependencies.outgoing, dependencies.campaigns
     ConversationListPages(layout, commands, pool).attach()
     ThreadPages(layout, commands, pool, submissions, dependencies.receipts).attach()
+    MessageSearchPages(layout, commands, roster, pool).attach()
+    if dependencies.edits is not None:
+        MessageChangeForms(layout, commands, dependencies.edits).attach()
     if dependencies.media is not None:
         MessageFiles(layout, commands, dependencies.media, pool).attach()
     AttentionPages(layout, commands, roster, pool, totals, submissions).attach()

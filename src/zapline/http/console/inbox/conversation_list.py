@@ -20,6 +20,7 @@ from zapline.http.console.framework.message_labels import Tick, clean_name, mess
 from zapline.http.console.framework.translation import N_, _
 from zapline.sql.conversations import inbox
 from zapline.sql.conversations.inbox import UNREAD_LIMIT, ChatHeader, ChatSummary
+from zapline.sql.conversations.message_search import FoundMessage
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.unit_commands import UnitCommands
 
@@ -135,7 +136,7 @@ def conversation_row(chat: ChatSummary) -> ConversationRow:
     )
 
 
-def conversation_title(chat: ChatSummary | ChatHeader) -> str:
+def conversation_title(chat: ChatSummary | ChatHeader | FoundMessage) -> str:
     """The title of a conversation in lists, where phones are masked."""
     if title := clean_name(chat.name or ""):
         return title
@@ -148,7 +149,7 @@ def conversation_title(chat: ChatSummary | ChatHeader) -> str:
     return shown_username(chat) or _("Contact without a number")
 
 
-def shown_username(chat: ChatSummary | ChatHeader) -> str:
+def shown_username(chat: ChatSummary | ChatHeader | FoundMessage) -> str:
     """The username of a contact with its ``@``; empty where there is none."""
     called = clean_name(chat.username or "")
     return f"@{called}" if called else ""

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.messages.facts import MessageKind
+from zapline.domain.messages.message_changes import Changeable, refusal_of_deletion, refusal_of_edit
 from zapline.domain.outbox.failure_texts import failure_text
 from zapline.domain.outbox.work_states import WorkState
 from zapline.http.console.framework.message_labels import (
@@ -92,6 +93,9 @@ class MessageView:
     due: datetime | None
     """When it will be sent, if not at once."""
     cancellable: bool
+    written: str | None
+    """The text, where it can be edited."""
+    deletable: bool
     uncertain: bool
     twice: bool
 
@@ -137,6 +141,10 @@ def _message_view(
         failure = failure or message.failure
     queued = work is not None and work.state == WorkState.QUEUED
     options, hidden = _options(message)
+    settled, has_id = message.work_state in (None, WorkState.SETTLED), message.external_id is not None
+    changeable = Changeable(
+        message.kind, message.from_me, has_id, message.delivery, settled, deleted, message.sent_at.timestamp()
+    )
     return MessageView(
         id=message.id,
         ours=message.from_me,
@@ -167,6 +175,8 @@ def _message_view(
         reason=_(failure_text(failure)) if failure is not None else None,
         due=work.due_at if queued and work is not None and work.due_at > now + timedelta(seconds=30) else None,
         cancellable=queued,
+        written=message.text or "" if refusal_of_edit(changeable, now.timestamp()) is None else None,
+        deletable=not deleted and refusal_of_deletion(changeable, now.timestamp()) is None,
         uncertain=work is not None and work.state == WorkState.UNCERTAIN,
         twice=work is not None and work.twice,
     )

@@ -44,6 +44,12 @@ class _ThreadPosition(Position, frozen=True, tag="tt"):
     seq: Seq
 
 
+def place_in_thread(unit: UUID, conversation: UUID, message: UUID, sent_at: datetime, seq: int) -> str:
+    """The page of a conversation that ends with a message."""
+    cursor = encode_cursor(_ThreadPosition(sent_at, seq + 1))
+    return f"/console/units/{unit}/conversations/{conversation}?{urlencode({'cursor': cursor})}#m{message}"
+
+
 class ThreadPages:
     """``/console/units/{unit}/conversations/{conversation}``."""
 
