@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from quart import Response
 
-from zapline.domain.ids import UnitId
 from zapline.http.api.framework.paging import Position, Seq, encode_cursor, query_cursor, query_unit
 from zapline.http.console.framework.layout import Layout, NavigationLink, query_text
 from zapline.http.console.framework.message_labels import clean_name, message_summary
