@@ -109,7 +109,18 @@ export class Zapline {
 
   /** Watch a unit live, across broken connections, until `signal`. It goes on behind the last event that was read;
    * where that is too long ago comes `reset`. Throws ZaplineProblem where asking again will not help. */
-  async *events(unit: string, lastEventId = "", signal?: AbortSignal): AsyncGenerator<StreamEvent> {
+  events(unit: string, lastEventId = "", signal?: AbortSignal): AsyncGenerator<StreamEvent> {
+    return this.stream("/units/{unit}/events", { unit }, lastEventId, signal);
+  }
+
+  /** The same for any route of the API that is a stream. */
+  async *stream(
+    path: string,
+    values: Record<string, string>,
+    lastEventId = "",
+    signal?: AbortSignal,
+  ): AsyncGenerator<StreamEvent> {
+    const url = this.base + address(path, values);
     let lastId = lastEventId, told = 1, failures = 0;
     while (!signal?.aborted) {
       let wait: number | undefined;
@@ -119,7 +130,6 @@ export class Zapline {
       let timer = setTimeout(end, SILENCE);
       try {
         const headers = { ...this.headers(), accept: "text/event-stream", ...(lastId ? { "last-event-id": lastId } : {}) };
-        const url = `${this.base}/units/${encodeURIComponent(unit)}/events`;
         const response = await this.fetch(url, { headers, signal: silence.signal });
         if (response.status !== 200 || response.body === null) {
           const problem = await problemOf(response);

@@ -98,8 +98,13 @@ class AsyncZapline:
         It goes on behind the last event that was read; where that is too long ago comes ``reset``. Ends never by
         itself. Raises ZaplineProblem where asking again will not help.
         """
-        call = Call("GET", "/units/{unit}/events", {"unit": unit})
-        async with aclosing(self._watch(call, Resumption(last_event_id))) as events:
+        async with self.stream("/units/{unit}/events", last_event_id, unit=unit) as events:
+            yield events
+
+    @asynccontextmanager
+    async def stream(self, route: str, last_event_id: str = "", **path: Id) -> AsyncIterator[AsyncIterator[Event]]:
+        """The same for any route of the API that is a stream: ``client.stream("/units/{unit}/events", unit=unit)``."""
+        async with aclosing(self._watch(Call("GET", route, path), Resumption(last_event_id))) as events:
             yield events
 
     async def _watch(self, call: Call, resumption: Resumption) -> AsyncGenerator[Event, None]:
