@@ -207,7 +207,10 @@ def test_a_stream_goes_on_behind_what_was_read_and_gives_up_only_where_asking_is
         resumption.note(parser)
     assert resumption.headers()["last-event-id"] == "e1-2"
     assert resumption.broken(0.0) == 3.0
-    assert [resumption.broken(0.0) for _ in range(8)][-1] == 30.0
+    assert list(parser.feed(b"id: e1-9\n: \n\n")) == []
+    resumption.note(parser)
+    assert resumption.headers()["last-event-id"] == "e1-9"
+    assert [resumption.broken(0.0) for _ in range(9)][-1] == 30.0
     assert resumption.refused(problem(429, "too_many_streams", retryable=True, **{"retry-after": "60"})) == 60.0
     assert resumption.refused(PAGE) > 0
     for refusal in (problem(401, "unauthorized"), problem(404, "unit_not_found")):

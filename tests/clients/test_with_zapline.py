@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from pytest_zapline.sandbox import FAULTS, Sandbox
 from zapline_client import AsyncZapline, Event, Unanswered, Zapline, ZaplineProblem, models
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "examples" / "python"))
+
+from receiver import Inbox, Receiver  # noqa: E402 - an example, and no package
 
 
 @pytest.fixture
@@ -283,6 +287,47 @@ def test_what_was_lost_is_read_back(zapline: Sandbox, client: Zapline) -> None:
         )
 
     until(found, "the lost message", 200)
+
+
+@pytest.mark.long
+def test_a_crm_integrates_two_units_by_one_key_one_hook_and_one_stream(zapline: Sandbox, tmp_path: Path) -> None:
+    other = zapline.new_unit("Clínica Sul")
+    admin = zapline.info["admin"]["token"]
+    with Zapline(zapline.url, admin) as operator, Receiver(0) as receiver:
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        organization = operator.api.create_organization({"name": "Rede"})["id"]
+        for unit in (zapline.unit, other.unit):
+            operator.api.add_organization_unit(organization, unit)
+        key = operator.api.mint_organization_token(
+            organization, {"label": "CRM", "scopes": ["read", "send", "control"]}
+        )
+        with Zapline(zapline.url, key["token"]) as client:
+            url = f"http://127.0.0.1:{receiver.server_port}/zapline"
+            hook = client.api.create_organization_hook(organization, {"url": url})
+            receiver.inbox = inbox = Inbox(str(tmp_path / "crm.db"), hook["secret"])
+            path = "/organizations/{organization}/events"
+            with client.stream(path, query={"events": "message.received"}, organization=organization) as events:
+                assert next(events).kind == "hello"
+                for sandbox in (zapline, other):
+                    sandbox.phone.writes(f"I wrote to {sandbox.unit}")
+                seen = [next(events), next(events)]
+                told = {event.data["data"]["unitId"] for event in seen}
+            assert told == {zapline.unit, other.unit}, seen
+            wrote = "select count(*) from messages where text like 'I wrote to %'"
+            until(lambda: inbox.rows(wrote) == [(2,)], "both units by one hook", 20)
+            found = client.api.search_messages(other.unit, q="wrote")["items"]
+            assert [each["text"] for each in found] == [f"I wrote to {other.unit}"]
+            checked = client.api.check_numbers(other.unit, {"numbers": [other.phone.number]})["items"]
+            assert [each["onWhatsapp"] for each in checked] == [True]
+            file = other.phone.sends_image(b"\xff\xd8\xff\xe0")
+            until(lambda: file in {each["externalId"] for each in client.messages_since(other.unit)}, "the file", 20)
+            messages = {each["externalId"]: each for each in client.messages_since(other.unit)}
+            assert client.api.get_media(other.unit, messages[file]["id"]) == b"\xff\xd8\xff\xe0"
+            sent = client.send(other.unit, other.phone.number, "It is there.")
+            other.phone.waits_for("It is there.")
+            state(client, other.unit, sent["id"], deliveryStatus="delivered")
+            client.api.delete_organization_hook(organization, hook["id"])
+        receiver.shutdown()
 
 
 # -- the examples ------------------------------------------------------------------------------------------------

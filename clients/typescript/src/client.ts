@@ -119,8 +119,9 @@ export class Zapline {
     values: Record<string, string>,
     lastEventId = "",
     signal?: AbortSignal,
+    query: Record<string, string> = {},
   ): AsyncGenerator<StreamEvent> {
-    const url = this.base + address(path, values);
+    const url = this.base + address(path, values) + queryText(query);
     let lastId = lastEventId, told = 1, failures = 0;
     while (!signal?.aborted) {
       let wait: number | undefined;
@@ -146,6 +147,7 @@ export class Zapline {
               told = parser.retrySeconds ?? told;
               yield event;
             }
+            lastId = parser.lastId; // a place may come without an event
           }
         }
       } catch (error) {

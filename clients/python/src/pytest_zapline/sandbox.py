@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import count
 from typing import Any
 
 from pytest_zapline.http_calls import SandboxError, call
@@ -21,6 +22,7 @@ from pytest_zapline.phones import Line, Phone
 READY_SECONDS = 90.0
 _STOP_SECONDS = 30.0
 _ON_WEBHOOKS: Mapping[str, str] = {"late": "reorder", "doubled": "duplicate", "lost": "webhooks_off"}
+_NO_LIMITS = {"perMinute": 6000, "burst": 1000, "gapSeconds": 0, "campaignSeconds": 0.001}
 FAULTS = ("late", "doubled", "lost", "uncertain", "banned", "passkey")
 
 
@@ -30,14 +32,14 @@ class Sandbox:
     ``url``, ``token`` and ``unit`` are for the program under test. ``info`` is all that the process told.
     """
 
-    def __init__(self, info: Mapping[str, Any]) -> None:
+    def __init__(self, info: Mapping[str, Any], numbers: Iterator[int] | None = None) -> None:
         self.info = info
         self.url, self.token, self.unit = str(info["url"]), str(info["token"]), str(info["unit"])
         self.instance, self.control_url = str(info["instance"]), str(info["controlUrl"])
         self.line = Line(self)
         self.silent: frozenset[str] = frozenset()
         self.missing: frozenset[str] = frozenset()
-        self._phones = 0
+        self._numbers = numbers if numbers is not None else count(1)
         self._faulty = False
         self.phone = self.new_phone()
 
@@ -45,8 +47,7 @@ class Sandbox:
 
     def new_phone(self, name: str = "Maria Silva") -> Phone:
         """A customer's phone with a number that nobody has used."""
-        self._phones += 1
-        return Phone(self, f"+55119{os.getpid() % 10_000:04}{self._phones % 10_000:04}", name)
+        return Phone(self, f"+55119{os.getpid() % 10_000:04}{next(self._numbers) % 10_000:04}", name)
 
     def set_silent(self, digits: frozenset[str]) -> None:
         """Which phones are off."""
@@ -57,6 +58,18 @@ class Sandbox:
         """Which numbers have no WhatsApp."""
         self.missing = frozenset(digits)
         self._server("POST", "phones", missing=sorted(self.missing))
+
+    def new_unit(self, name: str = "Another unit") -> Sandbox:
+        """Another unit with an open line and a token of its own; its phones and faults are apart from this one's."""
+        unit = self.api("POST", "/units", {"name": name}, admin=True)
+        path = f"/units/{unit['id']}"
+        self.api("PUT", f"{path}/pace", _NO_LIMITS, admin=True)
+        access = {"label": "sandbox", "scopes": ["read", "send", "control"]}
+        token = self.api("POST", f"{path}/tokens", access, admin=True)["token"]
+        own = {"unit": unit["id"], "instance": unit["instance"], "token": token}
+        made = Sandbox({**self.info, **own}, self._numbers)
+        made.line.scans()
+        return made
 
     # -- faults ------------------------------------------------------------------------------------------------
 

@@ -102,9 +102,11 @@ class AsyncZapline:
             yield events
 
     @asynccontextmanager
-    async def stream(self, route: str, last_event_id: str = "", **path: Id) -> AsyncIterator[AsyncIterator[Event]]:
-        """The same for any route of the API that is a stream: ``client.stream("/units/{unit}/events", unit=unit)``."""
-        async with aclosing(self._watch(Call("GET", route, path), Resumption(last_event_id))) as events:
+    async def stream(
+        self, route: str, last_event_id: str = "", query: Mapping[str, object] | None = None, **path: Id
+    ) -> AsyncIterator[AsyncIterator[Event]]:
+        """The same for any stream: ``client.stream("/organizations/{organization}/events", organization=id)``."""
+        async with aclosing(self._watch(Call("GET", route, path, query or {}), Resumption(last_event_id))) as events:
             yield events
 
     async def _watch(self, call: Call, resumption: Resumption) -> AsyncGenerator[Event, None]:
@@ -122,6 +124,7 @@ class AsyncZapline:
                             for event in parser.feed(chunk):
                                 resumption.note(parser)
                                 yield event
+                            resumption.note(parser)  # a place may come without an event
                         wait = resumption.broken(random.random())  # noqa: S311 - spreads clients
             except httpx2.TransportError:
                 wait = resumption.broken(random.random())  # noqa: S311

@@ -95,9 +95,11 @@ class Zapline:
             yield events
 
     @contextmanager
-    def stream(self, route: str, last_event_id: str = "", **path: Id) -> Iterator[Iterator[Event]]:
-        """The same for any route of the API that is a stream: ``client.stream("/units/{unit}/events", unit=unit)``."""
-        with closing(self._watch(Call("GET", route, path), Resumption(last_event_id))) as events:
+    def stream(
+        self, route: str, last_event_id: str = "", query: Mapping[str, object] | None = None, **path: Id
+    ) -> Iterator[Iterator[Event]]:
+        """The same for any stream: ``client.stream("/organizations/{organization}/events", organization=id)``."""
+        with closing(self._watch(Call("GET", route, path, query or {}), Resumption(last_event_id))) as events:
             yield events
 
     def _watch(self, call: Call, resumption: Resumption) -> Generator[Event, None, None]:
@@ -115,6 +117,7 @@ class Zapline:
                             for event in parser.feed(chunk):
                                 resumption.note(parser)
                                 yield event
+                            resumption.note(parser)  # a place may come without an event
                         wait = resumption.broken(random.random())  # noqa: S311 - spreads clients
             except httpx2.TransportError:
                 wait = resumption.broken(random.random())  # noqa: S311
