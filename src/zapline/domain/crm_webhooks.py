@@ -19,6 +19,10 @@ class CrmWebhookEvent(StrEnum):
     MESSAGE_DELETED = "message.deleted"
     MESSAGE_REACTION = "message.reaction"
     POLL_VOTE = "poll.vote"
+    CALL_CHANGED = "call.changed"
+    """A call has come in, or what is known of it has changed."""
+    CONTACT_CHANGED = "contact.changed"
+    GROUP_CHANGED = "group.changed"
     UNIT_STATUS = "unit.status"
     CAMPAIGN_STATE = "campaign.state"
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 import trio
 
@@ -39,6 +40,7 @@ from zapline.sql.notifications.crm_webhooks import NewHook
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import archive_unit, insert_unit
+from zapline.supervisors.notifications.crm_webhook_payloads import build_bodies
 
 JOURNAL = UUID(int=1)
 NOW = 1_795_364_000.0
@@ -319,3 +321,27 @@ async def test_a_tenant_sees_only_its_own_hooks_and_deliveries(database: str) ->
         async with pool.connection() as conn:
             for table in ("hooks", "hook_deliveries"):
                 assert await conn.fetch(f"select * from zapline.{table}") == []
+
+
+async def test_calls_contacts_and_groups_are_told_of_once_they_change(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), RecorderCache()
+        hook = await make_hook(conn, unit, "call.changed", "contact.changed", "group.changed")
+        call = message("C", kind=MessageKind.CALL_LOG, text=None, detail={"offered": True, "video": True})
+        ended = message("C", kind=MessageKind.CALL_LOG, text=None, detail={"ended": True})
+        for fact in (call, call, ended, ended):
+            await record(conn, [write(unit, [fact])], known)
+        for name in ("Ana", "Ana", "Ana Lima"):
+            await conn.execute("update zapline.contacts set name = %s where unit_id = %s", (name, unit))
+        group, columns = uuid4(), "(id, unit_id, kind, canonical)"
+        await conn.execute(f"insert into zapline.contacts {columns} values (%s, %s, 'group', 'g@g.us')", (group, unit))
+        await conn.execute("update zapline.contacts set name = 'Turma' where id = %s", (group,))
+        told = [event for event, _ in await deliveries_of(conn, hook)]
+        assert told == ["call.changed"] * 2 + ["contact.changed"] * 2 + ["group.changed"]
+        dues = await crm_webhooks.list_due_deliveries(conn, hook, NOW + 1e9, 10)
+        bodies = [msgspec.json.decode(body or b"{}") for body in await build_bodies(conn, dues)]
+        marks = {"offered": True, "ended": True, "missed": False, "video": True, "group": False}
+        assert {mark: bodies[1]["data"][mark] for mark in marks} == marks
+        assert (bodies[1]["data"]["contact"], bodies[1]["data"]["externalId"]) == ("+5511999990001", "C")
+        assert (bodies[3]["data"]["name"], bodies[3]["data"]["phone"]) == ("Ana Lima", "+5511999990001")
+        assert (bodies[4]["data"]["name"], bodies[4]["data"]["conversationId"]) == ("Turma", None)

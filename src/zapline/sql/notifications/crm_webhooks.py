@@ -316,6 +316,11 @@ async def load_messages(conn: Connection, units: Sequence[UnitId], ids: Sequence
     return {row.id: row for row in await _SQL.rows(conn, "load_messages", units=list(units), ids=list(ids))}
 
 
+async def load_contacts(conn: Connection, units: Sequence[UnitId], ids: Sequence[UUID]) -> dict[UUID, Any]:
+    """Rows of contacts and groups of these units for event payloads, by id; missing ones are left out."""
+    return {row.id: row for row in await _SQL.rows(conn, "load_contacts", units=list(units), ids=list(ids))}
+
+
 async def load_reactions(
     conn: Connection, units: Sequence[UnitId], messages: Sequence[UUID], ids: Sequence[UUID]
 ) -> dict[UUID, Any]:

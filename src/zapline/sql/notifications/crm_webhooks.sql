@@ -188,6 +188,14 @@ select x.id, x.unit_id, x.kind, x.actor, x.value, x.at_ms, m.id as message, m.ex
   join zapline.conversations c on c.id = m.conversation_id
  where m.unit_id = any(%(units)s) and m.id = any(%(messages)s) and x.id = any(%(ids)s);
 
+-- name: load_contacts
+-- Contacts and groups as event payloads need them, each with the conversation under which it is shown.
+select k.id, k.unit_id, k.kind, k.canonical, k.phone, k.lid, k.name, k.username,
+       (select coalesce(c.merged_into, c.id) from zapline.conversations c
+         where c.unit_id = k.unit_id and c.contact_id = k.id) as conversation_id
+  from zapline.contacts k
+ where k.unit_id = any(%(units)s) and k.id = any(%(ids)s);
+
 -- name: store_success
 -- The CRM has accepted a delivery, so the hook is not failing. The later of this machine's and the server's clock
 -- says when it ended: one that is behind makes nothing old enough to be deleted.

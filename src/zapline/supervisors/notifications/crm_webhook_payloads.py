@@ -15,6 +15,7 @@ from zapline.sql.campaigns.campaigns import CampaignCounts, load_progress
 from zapline.sql.notifications import crm_webhooks
 from zapline.sql.notifications.crm_webhooks import DueDelivery
 from zapline.sql.postgres.connection import Connection
+from zapline.supervisors.notifications.contact_payloads import call_payload, contact_payload
 from zapline.supervisors.notifications.event_payloads import (
     DeliveryPayload,
     MessagePayload,
@@ -28,6 +29,7 @@ _LOG = structlog.get_logger(scope="Hooks")
 _MAX_DETAIL = 128 * 1024
 """Bytes: a larger detail of a message must be read from the API."""
 _WITH_MESSAGE = (CrmWebhookEvent.MESSAGE_RECEIVED, CrmWebhookEvent.MESSAGE_SENT, CrmWebhookEvent.MESSAGE_EDITED)
+_CONTACTS = (CrmWebhookEvent.CONTACT_CHANGED, CrmWebhookEvent.GROUP_CHANGED)
 _REACTIONS = (CrmWebhookEvent.MESSAGE_REACTION, CrmWebhookEvent.POLL_VOTE)
 
 Campaigns = Mapping[Any, CampaignCounts]
@@ -50,16 +52,19 @@ class HookTestPayload(UnitPayload, frozen=True):
 async def build_bodies(conn: Connection, dues: Sequence[DueDelivery]) -> list[bytes | None]:
     """Build the bodies of deliveries, in their order; None if the subject of one is gone.
 
-    A batch costs three queries at most. Raises DatabaseUnavailable, StatementFailed.
+    A batch costs four queries at most. Raises DatabaseUnavailable, StatementFailed.
     """
     if not dues:
         return []
     units = sorted({due.unit for due in dues})
     reacted = [due for due in dues if due.event in _REACTIONS and due.subject is not None]
-    told = [due for due in dues if due.event.startswith("message.") and due not in reacted]
+    told = [due for due in dues if due.event.startswith(("message.", "call.")) and due not in reacted]
     message_ids = [due.subject for due in told if due.subject is not None]
     messages = await crm_webhooks.load_messages(conn, units, message_ids) if message_ids else {}
     messages = dict(messages) | await _reactions_of(conn, units, reacted)
+    contact_ids = [due.subject for due in dues if due.event in _CONTACTS and due.subject is not None]
+    if contact_ids:
+        messages |= await crm_webhooks.load_contacts(conn, units, contact_ids)
     campaign_ids = [due.subject for due in dues if due.event == CrmWebhookEvent.CAMPAIGN_STATE and due.subject]
     campaigns = await load_progress(conn, units, campaign_ids) if campaign_ids else {}
     return [_body_or_none(due, messages, campaigns) for due in dues]
@@ -96,6 +101,10 @@ def _body(due: DueDelivery, messages: Mapping[Any, Any], campaigns: Campaigns) -
     elif due.event in _REACTIONS:
         reacted = messages.get(UUID(due.facts["reaction"]))
         data = reaction_payload(reacted) if reacted is not None else None
+    elif due.event in (*_CONTACTS, CrmWebhookEvent.CALL_CHANGED):
+        row = messages.get(due.subject)
+        make = call_payload if due.event == CrmWebhookEvent.CALL_CHANGED else contact_payload
+        data = make(row) if row is not None and row.unit_id == due.unit else None
     else:
         data = _message_payload(due, messages.get(due.subject))
     if data is None:

@@ -80,6 +80,34 @@ class AuditPage(TypedDict):
     """For the next page; null on the last one."""
 
 
+class CallEvent(TypedDict):
+    """A call, or what has become of it."""
+    type: str
+    timestamp: str
+    """When it happened."""
+    data: CallPayload
+
+
+class CallPayload(TypedDict):
+    """A call, as far as WhatsApp has told of it; each mark that is true was told. The call itself is a message,
+    too.
+    """
+    messageId: str
+    externalId: str | None
+    conversationId: str
+    contact: str
+    phone: str | None
+    offered: bool
+    ended: bool
+    missed: bool
+    rejected: bool
+    accepted: bool
+    video: bool
+    group: bool
+    at: str | None
+    unitId: str
+
+
 class Campaign(TypedDict):
     """A campaign, with how many of its recipients stand where."""
     id: str
@@ -201,11 +229,30 @@ class ContactCard(TypedDict):
     url: NotRequired[str | None]
 
 
+class ContactEvent(TypedDict):
+    """A contact or a group."""
+    type: str
+    timestamp: str
+    """When it happened."""
+    data: ContactPayload
+
+
 class ContactPage(TypedDict):
     """Contacts, in the order of their phones."""
     items: list[Contact]
     nextCursor: str | None
     """For the next page; null on the last one."""
+
+
+class ContactPayload(TypedDict):
+    """What is known of a contact or a group, as it is now."""
+    contact: str
+    phone: str | None
+    lid: str | None
+    name: str | None
+    username: str | None
+    conversationId: str | None
+    unitId: str
 
 
 class Conversation(TypedDict):
@@ -471,7 +518,7 @@ class Hook(TypedDict):
     """Headers of your own that go with each delivery."""
 
 
-HookEvent: TypeAlias = "Literal[\"campaign.state\", \"message.deleted\", \"message.delivery\", \"message.edited\", \"message.reaction\", \"message.received\", \"message.sent\", \"poll.vote\", \"unit.status\"]"
+HookEvent: TypeAlias = "Literal[\"call.changed\", \"campaign.state\", \"contact.changed\", \"group.changed\", \"message.deleted\", \"message.delivery\", \"message.edited\", \"message.reaction\", \"message.received\", \"message.sent\", \"poll.vote\", \"unit.status\"]"
 
 
 class Hooks(TypedDict):
@@ -1993,6 +2040,30 @@ class PollVoteEvent(TypedDict):
     data: VotePayload
 
 
+class CallChangedEvent(TypedDict):
+    """A call came in, or what is known of it has changed."""
+    type: Literal['call.changed']
+    timestamp: str
+    """When it happened."""
+    data: CallPayload
+
+
+class ContactChangedEvent(TypedDict):
+    """A contact's name, username, phone or LID has changed."""
+    type: Literal['contact.changed']
+    timestamp: str
+    """When it happened."""
+    data: ContactPayload
+
+
+class GroupChangedEvent(TypedDict):
+    """A group's subject has changed."""
+    type: Literal['group.changed']
+    timestamp: str
+    """When it happened."""
+    data: ContactPayload
+
+
 class UnitStatusEvent(TypedDict):
     """The line's status has changed."""
     type: Literal['unit.status']
@@ -2017,4 +2088,4 @@ class HookTestEvent(TypedDict):
     data: Tested
 
 
-WebhookEvent: TypeAlias = MessageReceivedEvent | MessageSentEvent | MessageDeliveryEvent | MessageEditedEvent | MessageDeletedEvent | MessageReactionEvent | PollVoteEvent | UnitStatusEvent | CampaignStateEvent | HookTestEvent
+WebhookEvent: TypeAlias = MessageReceivedEvent | MessageSentEvent | MessageDeliveryEvent | MessageEditedEvent | MessageDeletedEvent | MessageReactionEvent | PollVoteEvent | CallChangedEvent | ContactChangedEvent | GroupChangedEvent | UnitStatusEvent | CampaignStateEvent | HookTestEvent

@@ -9,6 +9,7 @@ from msgspec import Meta
 from zapline.domain.crm_webhooks import TEST_EVENT, CrmWebhookEvent
 from zapline.http.api.documentation.openapi import WebhookEvent
 from zapline.http.api.framework.json_bodies import Timestamp
+from zapline.supervisors.notifications.contact_payloads import CallPayload, ContactPayload
 from zapline.supervisors.notifications.crm_webhook_payloads import HookTestPayload
 from zapline.supervisors.notifications.event_payloads import (
     CampaignPayload,
@@ -47,6 +48,14 @@ class VoteEvent(_Event[VotePayload], frozen=True):
     """A vote in a poll."""
 
 
+class CallEvent(_Event[CallPayload], frozen=True):
+    """A call, or what has become of it."""
+
+
+class ContactEvent(_Event[ContactPayload], frozen=True):
+    """A contact or a group."""
+
+
 class StatusEvent(_Event[StatusPayload], frozen=True):
     """A line's status."""
 
@@ -75,6 +84,9 @@ _EVENTS = {
     CrmWebhookEvent.MESSAGE_DELETED: ("A message was deleted", DeliveryEvent),
     CrmWebhookEvent.MESSAGE_REACTION: ("Somebody reacted to a message, or took it back", ReactionEvent),
     CrmWebhookEvent.POLL_VOTE: ("Somebody voted in a poll, or took it back", VoteEvent),
+    CrmWebhookEvent.CALL_CHANGED: ("A call came in, or what is known of it has changed", CallEvent),
+    CrmWebhookEvent.CONTACT_CHANGED: ("A contact's name, username, phone or LID has changed", ContactEvent),
+    CrmWebhookEvent.GROUP_CHANGED: ("A group's subject has changed", ContactEvent),
     CrmWebhookEvent.UNIT_STATUS: ("The line's status has changed", StatusEvent),
     CrmWebhookEvent.CAMPAIGN_STATE: ("A campaign has started, ended, or was paused", CampaignEvent),
     TEST_EVENT: ("A person asked for a test", TestEvent),
