@@ -77,12 +77,18 @@ export class Zapline {
   }
 
   /** The answer itself, for files and CSV: `await (await client.raw("GET", "/units/{unit}/messages/{message}/media", ...)).blob()`. */
-  raw<M extends Method, P extends PathOf<M>>(
-    method: M,
-    path: P,
-    options: Omit<Options<Operation<M, P>>, "body"> & { body?: string | Uint8Array<ArrayBuffer> | Blob; contentType?: string },
+  raw(
+    method: Method,
+    path: keyof paths,
+    options: {
+      path?: Record<string, string | number>;
+      query?: Record<string, string | number | boolean | undefined>;
+      body?: string | Uint8Array<ArrayBuffer> | Blob;
+      contentType?: string;
+      signal?: AbortSignal;
+    } = {},
   ): Promise<Response> {
-    return this.request(method, path as string, options as Loose);
+    return this.request(method, path, options);
   }
 
   /** Send a text to a phone, once, however often it takes to be told so. Give a `clientMessageId` of your own, as
