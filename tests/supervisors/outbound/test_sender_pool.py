@@ -339,13 +339,26 @@ async def test_what_a_wrong_clock_has_put_off_is_due_once_it_is_right(database: 
         late = (await stack.enqueue(unit, "D", due_in=weeks, lane=Lane.CAMPAIGN))[0]
         hours = (await stack.enqueue(unit, "E", due_in=2 * 86_400.0, lane=Lane.CAMPAIGN))[0]
         assert late != hours
+        # Its claim was given back without a call.
+        await stack.rows("update zapline.outbox set fence = 1 where message_id = %s returning fence", at_once)
+        tried_ahead, tried = [(await stack.enqueue(unit, text, due_in=3600.0))[0] for text in ("H", "I")]
+        for message, ahead in ((tried_ahead, 3000.0), (tried, 0.0)):
+            await stack.rows(
+                "with o as (update zapline.outbox set fence = 1, tries = 1 where message_id = %s returning *)"
+                " insert into zapline.attempts (id, message_id, unit_id, conversation_id, provider, fence, lane,"
+                " recipient, fingerprint, started_at, outcome) select gen_random_uuid(), message_id, unit_id,"
+                " conversation_id, 'evolution', 1, lane, recipient, fingerprint, now() + %s * interval '1 second',"
+                " 'not_sent' from o returning id",
+                message,
+                ahead,
+            )
         agree = False
         monitor = OutboxMonitor(stack.pool, stack.counters, 1800.0, clocks_agree=lambda: agree)
         waiting = "select message_id from zapline.outbox where due_at > now() order by seq"
         agree = True
         nursery.start_soon(monitor.run)
-        await stack.wait_for_rows(waiting, (scheduled,), (in_an_hour,), (hours,))
-        await stack.wait_until(lambda: stack.counters.total("misdated") == 5)
+        await stack.wait_for_rows(waiting, (scheduled,), (in_an_hour,), (hours,), (tried,))
+        await stack.wait_until(lambda: stack.counters.total("misdated") == 6)
         late = "select message_id from zapline.outbox where look_at > now() + interval '10 minutes'"
         assert await stack.rows(late) == []
         nursery.cancel_scope.cancel()

@@ -70,16 +70,20 @@ select 'stalled', o.lane, count(*), extract(epoch from min(o.settled_at))::float
  group by o.lane;
 
 -- name: release_misdated
--- Makes due what is to wait for longer than anything waits: a wrong clock has dated it. What was asked for later keeps
--- its time until it was tried, what was asked for at once waits for nothing; a campaign's message waits for its hours
--- at most, which come each day.
+-- Makes due what is to wait for longer than anything waits, or was tried at a time that is still to come: a wrong clock
+-- has dated it. What was asked for later keeps its time until it was tried, what was asked for at once waits for
+-- nothing; a campaign's message waits for its hours at most, which come each day.
 update zapline.outbox o
    set due_at = case when o.state = 'queued' then to_timestamp(%(now)s) else o.due_at end,
        look_at = case when o.state = 'uncertain' then to_timestamp(%(now)s) end
  where (o.state = 'queued'
         and ((o.fence > 0 and o.due_at > to_timestamp(%(now)s + %(longest)s))
+             or (o.fence > 0 and o.due_at > to_timestamp(%(now)s) + interval '1 minute'
+                 and exists (select from zapline.attempts a
+                              where a.message_id = o.message_id
+                                and a.started_at > to_timestamp(%(now)s) + interval '1 minute'))
              or (o.lane = 'campaign' and o.due_at > to_timestamp(%(now)s) + interval '3 days')
-             or (o.fence = 0 and o.due_at > to_timestamp(%(now)s) + interval '1 minute'
+             or (o.due_at > to_timestamp(%(now)s) + interval '1 minute'
                  and o.due_at <= (select m.received_at + interval '1 minute' from zapline.messages m
                                    where m.id = o.message_id))))
     or (o.state = 'uncertain' and o.look_at > to_timestamp(%(now)s + %(longest_look)s))
