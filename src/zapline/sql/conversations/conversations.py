@@ -35,6 +35,19 @@ class Conversation:
     username: str | None
     last_message_at: datetime
     created_at: datetime
+    message: UUID | None
+    """Its last message; it and the next are None where none is left."""
+    from_me: bool | None
+    message_kind: str | None
+    text: str | None
+    sent_at: datetime | None
+    unread: int
+    """Messages that nobody has read or answered, up to ``MOST_UNREAD``."""
+
+
+MOST_UNREAD = 30
+_PREVIEW = 200
+"""Characters of the last text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +149,7 @@ async def list_conversations(
 ) -> list[Conversation]:
     """A page, latest message first, after the position ``before``; only those with a message after ``since``."""
     at, id = before or (None, None)
-    position = {"before_at": at, "before_id": id, "since": since}
+    position = {"before_at": at, "before_id": id, "since": since, "longest": _PREVIEW, "most_unread": MOST_UNREAD}
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_conversations", unit_id=unit, limit=limit, **position)
     return [Conversation(*row) for row in rows]

@@ -54,7 +54,8 @@ with latest as (
      limit %(limit)s)
 select r.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid,
        case when k.name is null or p.name_at > k.name_at then coalesce(p.name, k.name) else k.name end as name,
-       coalesce(k.username, p.username) as username, l.last_message_at, r.created_at
+       coalesce(k.username, p.username) as username, l.last_message_at, r.created_at,
+       newest.id as message, newest.from_me, newest.kind as message_kind, newest.text, newest.sent_at, unread.messages as unread
   from latest l
   join zapline.conversations r on r.id = l.id
   join zapline.contacts k on k.id = r.contact_id
@@ -67,6 +68,27 @@ select r.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid,
          from zapline.conversations m
          join zapline.contacts pk on pk.id = m.contact_id
         where m.merged_into = l.id) p on true
+  left join lateral (
+       select m.id, m.from_me, m.kind, m.sent_at, m.seq,
+              left(case when m.deleted_at is not null then null
+                        when m.edited_at_ms is not null then m.edited_body else m.body end, %(longest)s) as text
+         from zapline.conversations o
+        cross join lateral (
+              select * from zapline.messages n
+               where n.conversation_id = o.id and n.kind <> 'reaction'
+               order by n.sent_at desc, n.seq desc limit 1) m
+        where o.unit_id = %(unit_id)s and (o.id = l.id or o.merged_into = l.id)
+        order by m.sent_at desc, m.seq desc limit 1) newest on true
+  left join lateral (
+       select count(*) as messages
+         from (select n.from_me, n.seq, bool_or(n.from_me) over (order by n.sent_at desc, n.seq desc) as answered
+                 from zapline.conversations o
+                cross join lateral (
+                      select * from zapline.messages x
+                       where x.conversation_id = o.id and x.kind <> 'reaction'
+                       order by x.sent_at desc, x.seq desc limit %(most_unread)s) n
+                where not newest.from_me and o.unit_id = %(unit_id)s and (o.id = l.id or o.merged_into = l.id)) recent
+        where not recent.answered and recent.seq > r.read_up_to) unread on true
  order by l.last_message_at desc, l.id desc;
 
 -- name: find_root

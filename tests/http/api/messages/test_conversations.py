@@ -44,6 +44,8 @@ async def test_a_message_is_shown_with_all_that_is_known_of_it(api: Any) -> None
     assert conversation["lastMessageAt"] == "2026-11-22T17:00:51.000Z" or conversation["lastMessageAt"].endswith("Z")
     path = f"/units/{unit.id}/conversations/{conversation['id']}/messages"
     (message,) = (await api.get(path))["items"]
+    last = {"id": message["id"], "fromMe": False, "kind": "text", "text": "bom dia", "sentAt": message["sentAt"]}
+    assert (conversation["lastMessage"], conversation["unreadCount"]) == (last, 1)
     assert message["conversationId"] == conversation["id"]
     assert message["sentAt"] == conversation["lastMessageAt"]
     expected = {

@@ -269,6 +269,9 @@ class Conversation(TypedDict):
     username: str | None
     """WhatsApp's name of a person without a phone, without its `@`."""
     lastMessageAt: str | None
+    lastMessage: LastMessage | None
+    unreadCount: int
+    """Messages that nobody has read or answered; 30: as many, or more."""
     createdAt: str | None
 
 
@@ -566,6 +569,16 @@ class Journeys(TypedDict):
 
 
 Lane: TypeAlias = "Literal[\"campaign\", \"reply\"] | str"
+
+
+class LastMessage(TypedDict):
+    """The last message of a conversation."""
+    id: str
+    fromMe: bool
+    kind: str
+    text: str | None
+    """Its text or caption, at most 200 characters; null if deleted."""
+    sentAt: str | None
 
 
 class Letter(TypedDict):

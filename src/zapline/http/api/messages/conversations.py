@@ -51,6 +51,16 @@ class _InThread(Position, frozen=True, tag="m"):
     seq: Seq
 
 
+class LastMessageBody(ResponseBody, frozen=True):
+    """The last message of a conversation."""
+
+    id: UUID
+    from_me: bool
+    kind: str
+    text: Annotated[str | None, Meta(description="Its text or caption, at most 200 characters; null if deleted.")]
+    sent_at: Timestamp | None
+
+
 class ConversationBody(ResponseBody, frozen=True):
     """A conversation with all that was merged into it."""
 
@@ -62,6 +72,8 @@ class ConversationBody(ResponseBody, frozen=True):
     name: Annotated[str | None, Meta(description="A group's subject, or what a person was called last.")]
     username: Annotated[str | None, Meta(description="WhatsApp's name of a person without a phone, without its `@`.")]
     last_message_at: Timestamp | None
+    last_message: LastMessageBody | None
+    unread_count: Annotated[int, Meta(description="Messages that nobody has read or answered; 30: as many, or more.")]
     created_at: Timestamp | None
 
 
@@ -172,5 +184,19 @@ def _conversation_body(conversation: Conversation) -> ConversationBody:
         name=conversation.name,
         username=conversation.username,
         last_message_at=iso(conversation.last_message_at),
+        last_message=_last_message(conversation),
+        unread_count=conversation.unread,
         created_at=iso(conversation.created_at),
+    )
+
+
+def _last_message(conversation: Conversation) -> LastMessageBody | None:
+    if conversation.message is None:
+        return None
+    return LastMessageBody(
+        id=conversation.message,
+        from_me=conversation.from_me is True,
+        kind=conversation.message_kind or "",
+        text=conversation.text,
+        sent_at=iso(conversation.sent_at),
     )
