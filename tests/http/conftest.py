@@ -268,6 +268,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         erasures = ErasureJobs(engine_pool, journal, commands, may_write, counters, media.drop, forget, ERASURE_KEY)
         nursery.start_soon(erasures.run)
         access_changed = notifications.on_access_change(identity.invalidate_cache)
+        checks = NumberChecks(engine_pool, client_of_evolution, counters)
         dependencies = Dependencies(
             commands=commands,
             roster=roster,
@@ -279,7 +280,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             organizations=Organizations(engine_pool, commands.find, access_changed),
             auth=AuthPolicy(hasher=HASHER),
             outgoing=outgoing,
-            campaigns=Campaigns(engine_pool, feeder, commands.find, erasure_key=ERASURE_KEY),
+            campaigns=Campaigns(engine_pool, feeder, commands.find, erasure_key=ERASURE_KEY, checks=checks),
             media=media,
             receipts=ReadReceipts(engine_pool, client_of_evolution),
             edits=MessageChanges(engine_pool, client_of_evolution, intake, time.time),
@@ -290,7 +291,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             changes=UnitLifecycle(commands, engine_pool, repaced.append),
             erasures=erasures,
             line_settings=keeper,
-            checks=NumberChecks(engine_pool, client_of_evolution, counters),
+            checks=checks,
             pictures=ContactPictures(client_of_evolution, counters),
             groups=GroupMembers(engine_pool, api_pool, client_of_evolution, counters),
             servers=ServerCommands(

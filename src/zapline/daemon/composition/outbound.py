@@ -118,12 +118,11 @@ class Outbound:
         self.lookup = ChangeLookup(pool, client, intake, journal, roster, leadership, counters)
         self.check_line_settings = core.line_settings.check
         self._reply_receipts = ReplyReceipts(self.receipts, pool, counters)
-        checking = CheckPolicy(daily=settings.number_checks_per_day)
-        self.checks = NumberChecks(pool, client, counters, checking, clock=leadership.clock.now)
         self._watch_server = partial(_watch_server, settings, core, self.senders.scan_soon)
-        self.campaigns = Campaigns(
-            pool, feeder, core.commands.find, settings.default_region, clock=compared.now, erasure_key=erasure_key
-        )
+        checking = CheckPolicy(daily=settings.number_checks_per_day)
+        self.checks = checks = NumberChecks(pool, client, counters, checking, clock=compared.now)
+        campaigning = (pool, feeder, core.commands.find, settings.default_region)
+        self.campaigns = Campaigns(*campaigning, clock=compared.now, erasure_key=erasure_key, checks=checks)
 
     def on_line_opened(self, unit: Unit) -> None:
         """A line is open now."""

@@ -85,6 +85,8 @@ class RecipientCounts:
     skipped: Counter[str] = field(default_factory=Counter)
     examples: list[CheckedRecipient] = field(default_factory=list)
     """The first skipped recipients, with masked phones."""
+    unchecked: int | None = None
+    """Numbers of which WhatsApp has said nothing yet; None: nobody wanted to know."""
     previews: list[tuple[str, str]] = field(default_factory=list)
     """(masked phone, text or caption) of the first accepted recipients."""
 

@@ -29,6 +29,7 @@ from zapline.sql.outbound.uploads import find_upload
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy.erasure import find_earlier_opt_outs
+from zapline.supervisors.campaigns.number_refusals import NumberRefusals
 from zapline.supervisors.campaigns.outbox_feeder import OutboxFeeder
 from zapline.supervisors.campaigns.recipient_loading import (
     Batch,
@@ -41,6 +42,8 @@ from zapline.supervisors.campaigns.recipient_loading import (
     with_refusals,
 )
 from zapline.supervisors.campaigns.suppressions import Suppressions
+from zapline.supervisors.directory.number_checks import NumberChecks
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.media_url_check import check_media_url
 from zapline.supervisors.outbound.message_composition import complete_file
 
@@ -108,13 +111,15 @@ class Campaigns:
         self,
         pool: Pool,
         feeder: OutboxFeeder,
-        find: Callable[[UnitId], object],
+        find: Callable[[UnitId], Unit],
         region: str = "BR",
         clock: Callable[[], float] = time.time,
         check_url: Callable[[str], Awaitable[str]] = check_media_url,
         erasure_key: bytes = b"",
         new_id: Callable[[], UUID] = uuid4,
+        checks: NumberChecks | None = None,
     ) -> None:
+        self._checks = checks
         self._erasure_key = erasure_key
         self._pool = pool
         self._feeder = feeder
@@ -172,8 +177,12 @@ class Campaigns:
             refusals = await self._find_refusals(conn, unit, id, batch)
             await campaigns.insert_recipients(conn, unit, id, with_refusals(batch, refusals))
 
-    async def load(self, unit: UnitId, id: UUID, source: RecipientSource) -> RecipientCounts:
+    async def load(
+        self, unit: UnitId, id: UUID, source: RecipientSource, *, check_numbers: bool = False
+    ) -> RecipientCounts:
         """Add a list to a campaign that is not started: all of it, or nothing.
+
+        ``check_numbers``: leave out who is not on WhatsApp, as far as that is known or can be asked now.
 
         Recipients are stored, and counted in answers, as they arrive. If the list is not read to its end (an error,
         cancellation, a kill) all of them are deleted again. Raises UnknownUnit, UnknownCampaign, NotFillable,
@@ -192,11 +201,11 @@ class Campaigns:
             )
         self._feeder.loading.add(id)
         try:
-            return await self._load(unit, id, source)
+            return await self._load(unit, id, source, check_numbers)
         finally:
             self._feeder.loading.discard(id)
 
-    async def _load(self, unit: UnitId, id: UUID, source: RecipientSource) -> RecipientCounts:
+    async def _load(self, unit: UnitId, id: UUID, source: RecipientSource, check_numbers: bool) -> RecipientCounts:
         counts = RecipientCounts()
 
         async def store(batch: Batch) -> None:
@@ -211,7 +220,8 @@ class Campaigns:
                 raise NotFillable("the campaign was started or cancelled just now")
             first, outgoing = begun
             template = MessageTemplate.parse(outgoing)
-            await self._loader.read(source, template, first, self._refusal_finder(unit, id), counts, store)
+            finder = self._refusal_finder(unit, id, counts if check_numbers else None)
+            await self._loader.read(source, template, first, finder, counts, store)
             async with self._pool.connection() as conn:
                 done = await campaigns.end_load(conn, id)
             if not done:
@@ -230,10 +240,19 @@ class Campaigns:
             except RemoteError as away:
                 _LOG.warning("A list that was not read to its end waits to be taken back", error=str(away))
 
-    def _refusal_finder(self, unit: UnitId, id: UUID | None) -> FindRefusals:
+    def _refusal_finder(self, unit: UnitId, id: UUID | None, checked: RecipientCounts | None = None) -> FindRefusals:
+        """``checked``: numbers are looked up, and these counts told of it."""
+        numbers: NumberRefusals | None = None
+        if checked is not None and self._checks is not None:
+            numbers = NumberRefusals(self._checks, self._find(unit), checked)
+
         async def find_refusals(batch: Batch) -> dict[int, str]:
             async with self._pool.connection() as conn:
-                return await self._find_refusals(conn, unit, id, batch)
+                refused = await self._find_refusals(conn, unit, id, batch)
+            if numbers is None:
+                return refused
+            others = {one.number: one for one in batch if one.reason is None and one.number not in refused}
+            return refused | await numbers.find(others)
 
         return find_refusals
 
@@ -269,8 +288,10 @@ class Campaigns:
             raise InvalidCampaign("the unit has no such upload", "upload")
         return complete_file(content, None, upload)
 
-    async def forecast(self, unit: UnitId, plan: CampaignPlan, source: RecipientCsv | None = None) -> Forecast:
-        """Forecast a campaign with the plan's recipients, or with a CSV instead; nothing is stored.
+    async def forecast(
+        self, unit: UnitId, plan: CampaignPlan, source: RecipientCsv | None = None, *, check_numbers: bool = False
+    ) -> Forecast:
+        """Forecast a campaign with the plan's recipients, or with a CSV instead; of the campaign nothing is stored.
 
         Raises as ``create``, and TooManyLists.
         """
@@ -279,10 +300,13 @@ class Campaigns:
         template = MessageTemplate.parse(OutgoingMessage(await self._check_content(unit, plan.content)))
         counts = RecipientCounts()
         recipients = plan.recipients if source is None else source
-        await self._loader.read(recipients, template, 1, self._refusal_finder(unit, None), counts)
+        finder = self._refusal_finder(unit, None, counts if check_numbers else None)
+        await self._loader.read(recipients, template, 1, finder, counts)
         return await self._forecast(unit, plan.timing, plan.start_at, counts)
 
-    async def forecast_load(self, unit: UnitId, id: UUID, source: RecipientSource) -> Forecast:
+    async def forecast_load(
+        self, unit: UnitId, id: UUID, source: RecipientSource, *, check_numbers: bool = False
+    ) -> Forecast:
         """Forecast a campaign with a list added to it; nothing is stored. Raises as ``load``."""
         self._find(unit)
         async with self._pool.connection() as conn:
@@ -291,7 +315,8 @@ class Campaigns:
             raise UnknownCampaign("the unit has no such campaign")
         held, first, pending = found
         template, counts = MessageTemplate.parse(held.outgoing), RecipientCounts()
-        await self._loader.read(source, template, first, self._refusal_finder(unit, id), counts)
+        finder = self._refusal_finder(unit, id, counts if check_numbers else None)
+        await self._loader.read(source, template, first, finder, counts)
         return await self._forecast(unit, held.timing, held.start_at, counts, pending)
 
     async def _forecast(

@@ -7,6 +7,7 @@ restart nor another daemon begins anew.
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from math import inf
 
 import structlog
 import trio
@@ -20,7 +21,7 @@ from zapline.sql.directory import number_checks
 from zapline.sql.directory.number_checks import CheckLimits, NumberCheck
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.directory.lookups import LookupsHeld, require_open_line
+from zapline.supervisors.directory.lookups import LineNotConnected, LookupsHeld, require_open_line
 from zapline.supervisors.inbound.unit_state import Unit
 
 MAX_NUMBERS = 50
@@ -80,9 +81,10 @@ class NumberChecks:
                 conn, unit, sorted(phones), now - KNOWN_SECONDS, now - MISSING_SECONDS
             )
 
-    async def check(self, unit: Unit, phones: Collection[str]) -> dict[str, NumberCheck]:
+    async def check(self, unit: Unit, phones: Collection[str], *, wait: bool = True) -> dict[str, NumberCheck]:
         """What WhatsApp says of up to fifty canonical phones, each asked for only where it is not known.
 
+        ``wait``: for the pace, if that is short.
         Raises LineNotConnected and LookupsHeld, after which nothing was asked; EvolutionFailure; DatabaseUnavailable.
         What was answered is kept, so a request that is repeated asks for nothing twice. If cancelled, what was asked
         stays counted.
@@ -101,15 +103,28 @@ class NumberChecks:
                 known = await self.find(unit.id, wanted)  # the request before may have asked for some
                 asked = sorted(wanted - known.keys())
                 if asked:
-                    known |= await self._ask(unit, asked, patience.deadline)
+                    known |= await self._ask(unit, asked, patience.deadline, wait)
         if patience.cancelled_caught:
             raise LookupsHeld("numbers of this unit are looked up just now; come again", self._policy.deadline)
         self._counters.add("number_checks", "known", len(wanted) - len(asked))
         return known
 
-    async def _ask(self, unit: Unit, phones: list[str], deadline: float) -> dict[str, NumberCheck]:
+    async def look_up(self, unit: Unit, phones: Collection[str], ask: int) -> tuple[dict[str, NumberCheck], int]:
+        """What is known of any number of phones, and of up to ``ask`` others if WhatsApp can be asked now; and how many
+        others those were. Raises DatabaseUnavailable."""
+        known = await self.find(unit.id, phones)
+        others = sorted(set(phones) - known.keys())[: min(ask, MAX_NUMBERS)]
+        if not others:
+            return known, 0
+        try:
+            return known | await self.check(unit, others, wait=False), len(others)
+        except (LookupsHeld, LineNotConnected, EvolutionFailure) as failure:
+            _LOG.info("Numbers of a list are not looked up", unit=str(unit.id), error=type(failure).__name__)
+            return known, len(others)  # one try for a list
+
+    async def _ask(self, unit: Unit, phones: list[str], deadline: float, wait: bool) -> dict[str, NumberCheck]:
         require_open_line(unit)
-        await self._wait_for_pace(unit.id, len(phones), deadline)
+        await self._wait_for_pace(unit.id, len(phones), deadline if wait else -inf)
         at = self._clock()
         digits = {phone.removeprefix("+"): phone for phone in phones}
         seconds = min(_CALL_SECONDS, max(deadline - trio.current_time(), 1.0))

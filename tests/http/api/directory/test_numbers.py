@@ -98,3 +98,31 @@ async def test_what_evolution_does_not_answer_is_told_and_can_be_asked_again(api
     for body, field in (({"numbers": []}, "numbers"), ({"numbers": ["1"] * 51}, "numbers"), ({}, "numbers")):
         answer = await api.client.post(PATH.format(unit.id), content=msgspec.json.encode(body))
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
+async def test_a_list_leaves_out_who_is_not_on_whatsapp_as_far_as_it_may_ask(api: Any) -> None:
+    unit = await api.add_unit()
+    path = f"/units/{unit.id}/campaigns"
+    numbers = [f"+55119{number:08d}" for number in range(90_000_000, 90_000_060)]
+    recipients = [{"to": number, "nome": "Ana"} for number in numbers]
+    plan = {"name": "a", "text": "oi {{nome}}", "recipients": recipients}
+    away = await api.post(f"{path}/dry-run?checkNumbers=true", plan)
+    assert (away["accepted"], away["unchecked"]) == (60, 60), "the line is away: nobody is left out for that"
+    assert (await api.post(f"{path}/dry-run", plan))["unchecked"] is None
+    await api.connect_line(unit)
+    api.evolution.numbers.missing |= {numbers[0][1:], numbers[59][1:]}
+    tried = await api.post(f"{path}/dry-run?checkNumbers=true", plan)
+    assert (tried["accepted"], tried["skipped"], tried["unchecked"]) == (59, {"not_on_whatsapp": 1}, 10)
+    assert [len(told) for told in asked(api)] == [50]
+    campaign = await api.post(path, {"name": "a", "text": "oi {{nome}}"}, 201)
+    more = f"{path}/{campaign['id']}/recipients?checkNumbers=true"
+    forecast = await api.post(f"{more}&dryRun=true", {"recipients": recipients})
+    assert (forecast["accepted"], forecast["unchecked"]) == (59, 10), "the pace lets nobody ask for ten more yet"
+    await api.sql("update zapline.number_check_budgets set tokens = 50 returning 1")
+    loaded = await api.post(more, {"recipients": recipients})
+    assert (loaded["list"]["accepted"], loaded["list"]["skipped"], loaded["list"]["unchecked"]) == (
+        58,
+        {"not_on_whatsapp": 2},
+        0,
+    )
+    assert sorted(map(len, asked(api))) == [10, 50]

@@ -413,6 +413,8 @@ class Forecast(TypedDict):
     accepted: int
     skipped: dict[str, int]
     """How many are not written to, by reason."""
+    unchecked: int | None
+    """With `checkNumbers`: of how many numbers WhatsApp has said nothing yet. Null: without it."""
     skippedExamples: list[Skipped]
     previews: list[Preview]
     startsAt: str | None
@@ -1743,6 +1745,8 @@ class Tally(TypedDict):
     accepted: int
     skipped: dict[str, int]
     """How many are not written to, by reason."""
+    unchecked: int | None
+    """With `checkNumbers`: of how many numbers WhatsApp has said nothing yet. Null: without it."""
     skippedExamples: list[Skipped]
 
 

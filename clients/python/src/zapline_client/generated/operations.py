@@ -855,7 +855,13 @@ class Operations:
         )
         return result
 
-    def try_campaign(self, unit: Id, body: NewCampaign) -> Forecast:
+    def try_campaign(
+        self,
+        unit: Id,
+        body: NewCampaign,
+        *,
+        check_numbers: Literal["false", "true"] | None = None,
+    ) -> Forecast:
         """Try a campaign out: what would become of it. `POST /units/{unit}/campaigns/dry-run`. Counts who would
         be written to and who would be skipped, shows some messages, and when it would end. Who may: An
         administrator, or a token of the unit or its organization with the scope `send`.
@@ -865,6 +871,7 @@ class Operations:
             "/units/{unit}/campaigns/dry-run",
             body=body,
             path={"unit": unit},
+            query={"checkNumbers": check_numbers},
             names_itself=True,
         )
         return result
@@ -889,6 +896,7 @@ class Operations:
         body: MoreRecipients | bytes,
         *,
         dry_run: Literal["false", "true"] | None = None,
+        check_numbers: Literal["false", "true"] | None = None,
         content_type: str = "text/csv",
     ) -> Loaded | Forecast:
         """Add a list of recipients. `POST /units/{unit}/campaigns/{campaign}/recipients`. As JSON (1 MiB) or as
@@ -903,7 +911,7 @@ class Operations:
             body=body,
             content_type=content_type,
             path={"unit": unit, "campaign": campaign},
-            query={"dryRun": dry_run},
+            query={"dryRun": dry_run, "checkNumbers": check_numbers},
         )
         return result
 

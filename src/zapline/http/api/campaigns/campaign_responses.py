@@ -104,6 +104,10 @@ class TallyBody(ResponseBody, frozen=True, kw_only=True):
     received: int
     accepted: int
     skipped: _Skipped
+    unchecked: Annotated[
+        int | None,
+        Meta(description="With `checkNumbers`: of how many numbers WhatsApp has said nothing yet. Null: without it."),
+    ]
     skipped_examples: Sequence[SkippedBody]
 
 

@@ -22,9 +22,9 @@ from zapline.http.api.campaigns.campaign_responses import (
     forecast_body,
     steered_body,
 )
-from zapline.http.api.campaigns.recipients import INVALID, NOT_FOUND, RecipientRoutes, find_campaign
+from zapline.http.api.campaigns.recipients import CHECK_NUMBERS, INVALID, NOT_FOUND, RecipientRoutes, find_campaign
 from zapline.http.api.framework.json_bodies import AwareDatetime, RequestBody, json_response, read_body
-from zapline.http.api.framework.paging import CURSOR, Position, query_cursor, query_int, split_page
+from zapline.http.api.framework.paging import CURSOR, Position, query_bool, query_cursor, query_int, split_page
 from zapline.http.api.framework.problems import ProblemType, ProblemTypes
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.sql.campaigns import campaigns as stored
@@ -88,6 +88,7 @@ _TRY = RouteDoc(
     "Try a campaign out: what would become of it",
     {200: ForecastBody},
     body=NewCampaign,
+    query=(CHECK_NUMBERS,),
     errors=INVALID,
     example=_EXAMPLE,
     detail="Counts who would be written to and who would be skipped, shows some messages, and when it would end.",
@@ -156,8 +157,8 @@ class CampaignRoutes:
 
     async def try_out(self, unit: UUID) -> Response:
         """The forecast of such a campaign; nothing is stored."""
-        plan = plan_of(await read_body(NewCampaign))
-        return json_response(forecast_body(await self._campaigns.forecast(UnitId(unit), plan)))
+        plan, check = plan_of(await read_body(NewCampaign)), query_bool("checkNumbers")
+        return json_response(forecast_body(await self._campaigns.forecast(UnitId(unit), plan, check_numbers=check)))
 
     async def list(self, unit: UUID) -> Response:
         """Newest first. Pages are small because the recipients of each campaign are counted."""

@@ -59,12 +59,18 @@ INVALID = dict.fromkeys(
 )
 """Problem codes of campaigns and of their recipients, with their status."""
 _DRY_RUN = QueryParameter("dryRun", Literal["true", "false"], "`true`: only say what the list would come to.")
+CHECK_NUMBERS = QueryParameter(
+    "checkNumbers",
+    Literal["true", "false"],
+    "`true`: leave out (`not_on_whatsapp`) who is not on WhatsApp, as far as that is known; of up to fifty others "
+    "it is asked, if the unit may ask now.",
+)
 _ADD = RouteDoc(
     "Add a list of recipients",
     {200: (LoadedBody, ForecastBody)},
     body=MoreRecipients,
     other_media=("text/csv",),
-    query=(_DRY_RUN,),
+    query=(_DRY_RUN, CHECK_NUMBERS),
     errors={**NOT_FOUND, "campaign_state": 409, "busy": 503, **INVALID},
     example={"recipients": [{"to": "(11) 99999-0001", "nome": "Ana"}]},
     detail="""\
@@ -103,12 +109,13 @@ class RecipientRoutes:
 
     async def add(self, unit: UUID, campaign: UUID) -> Response:
         """Load a list from ``text/csv`` or JSON, all or nothing; ``?dryRun=true`` stores nothing."""
-        dry_run = query_bool("dryRun")
+        dry_run, check = query_bool("dryRun"), query_bool("checkNumbers")
         async with aclosing(_body_chunks()) as chunks:
             source = await _recipient_list(chunks)
             if dry_run:
-                return json_response(forecast_body(await self._campaigns.forecast_load(UnitId(unit), campaign, source)))
-            tally = await self._campaigns.load(UnitId(unit), campaign, source)
+                found = await self._campaigns.forecast_load(UnitId(unit), campaign, source, check_numbers=check)
+                return json_response(forecast_body(found))
+            tally = await self._campaigns.load(UnitId(unit), campaign, source, check_numbers=check)
         row = await find_campaign(self._pool, UnitId(unit), campaign, fresh=True)
         return json_response(LoadedBody(tally_body(tally), campaign_body(row)))
 

@@ -68,6 +68,7 @@ SKIP_REASONS: Mapping[str, str] = {
     "duplicate": N_("The phone is on the list already."),
     "missing_variable": N_("A value that the text needs is missing."),
     "too_long": N_("The text would be too long for WhatsApp."),
+    "not_on_whatsapp": N_("WhatsApp says that the number is not there."),
     "opted_out": N_("The contact wants no campaigns."),
 }
 _CONFIRMATIONS: Mapping[CampaignCommand, str] = {
