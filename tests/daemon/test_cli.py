@@ -69,6 +69,7 @@ def test_the_commands_are_those_that_operators_were_promised() -> None:
     assert names >= {"backup", "restore"}
     assert names >= {"run", "migrate", "check integrity", "check config", "doctor", "sandbox", "replay", "settings"}
     assert names >= {f"units {verb}" for verb in ("list", "add", "archive", "rotate-secret", "release")}
+    assert "nodes list" in names
     assert names >= {"units rename", "units pause", "units resume"}
     assert names >= {"privacy export", "privacy erase", "privacy retention"}
     assert names >= {"dead-letters list", "dead-letters replay", "admin add", "admin password", "admin list"}
@@ -308,6 +309,17 @@ def test_units_are_listed_with_phones_masked_and_no_secret(database: str) -> Non
     assert "****4321" in displayed
     assert "87654321" not in displayed
     assert "digest" not in displayed
+    assert "zapline run" in invoke("nodes", "list").output
+    node = uuid4()
+    rows(
+        database,
+        "with n as (insert into zapline.nodes (id, name, version, epoch, expires_at)"
+        f" values ('{node}', 'maquina', '1.0', 7, now() - interval '1 hour') returning id)"
+        " update zapline.unit_whatsapp_connections set owner = n.id, epoch = 7 from n returning 1",
+    )
+    assert "maquina" in invoke("nodes", "list").output
+    (listed,) = json.loads(invoke("nodes", "list", "--json").output)
+    assert (listed["id"], listed["epoch"], listed["lines"], listed["lives"]) == (str(node), 7, 1, False)
     as_json = json.loads(invoke("units", "list", "--json").output)
     assert (as_json[0]["name"], as_json[0]["status"], as_json[0]["phone"]) == (
         "Loja Centro",

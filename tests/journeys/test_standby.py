@@ -68,6 +68,8 @@ def test_whoever_stood_still_between_claim_and_call_does_not_send_what_another_o
                 wait_until(lambda: first.rows(calling), 15, "a claim")
                 first.daemon.send_signal(signal.SIGSTOP)
             [[id]] = first.rows(calling)
+            owned = "select distinct owner::text, epoch from zapline.unit_whatsapp_connections"
+            [[owner, epoch]] = first.rows(owned)
             took = wait_until(lambda: code(second) == "pass", WITHIN, "a new leader")
             print(f"led after {took:.1f} s of standing still")
             uncertain = "select 1 from zapline.outbox where message_id = %s and state = 'uncertain'"
@@ -80,6 +82,16 @@ def test_whoever_stood_still_between_claim_and_call_does_not_send_what_another_o
             wait_until(lambda: code(first) == "standby", 30, "the former leader standing by")
             time.sleep(1)  # nothing is to happen
             assert len(first.control("deliveries", "GET")["rows"]) == 1
+            [[now, since]] = first.rows(owned)
+            assert (now != owner, since > epoch) == (True, True)
+            # What the former owner has to say of its call changes nothing: not that it was never made, either.
+            assert first.rows("select epoch, outcome, failure from zapline.attempts order by fence") == [
+                (epoch, "uncertain", "crashed"),
+                (since, "sent", None),
+            ]
+            health = second.http.get("/health").json()["database"]
+            assert (health["node"], health["epoch"]) == (now, since)
+            assert first.http.get("/health").json()["database"]["node"] is None
 
             assert second.daemon is not None
             second.daemon.kill()

@@ -10,6 +10,13 @@ _DELIVERIES = """
 select id::text, delivery::text, array_position(enum_range(null::zapline.delivery), delivery) from zapline.messages
  where delivery is not null
 """
+_OWNERS = "select unit_id::text, owner::text, epoch from zapline.unit_whatsapp_connections"
+_CALLS = """
+select message_id::text, fence, epoch, earlier
+  from (select message_id, fence, epoch, max(epoch) over (partition by message_id order by fence) as earlier
+          from zapline.attempts where epoch is not null) a
+ where epoch < earlier
+"""
 _TABLES = """
 select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'unit_id'
  where c.relnamespace = 'zapline'::regnamespace and c.relkind = 'r'
@@ -35,6 +42,33 @@ class Deliveries:
     def forget(self) -> None:
         """The database was set back."""
         self.highest.clear()
+
+
+@dataclass
+class Owners:
+    """J3: the epochs of a unit never fall, and each has one owner, but where the database is set back.
+
+    J4: of the calls of a message, a later one was not claimed under an earlier epoch.
+    """
+
+    highest: dict[str, int] = field(default_factory=dict)
+    of: dict[tuple[str, int], str] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+    def look(self, conn: Any) -> None:
+        for unit, owner, epoch in conn.execute(_OWNERS).fetchall():
+            if epoch < self.highest.get(unit, 0):
+                self.wrong.append(f"J3: the epoch of {unit} went from {self.highest[unit]} back to {epoch}")
+            self.highest[unit] = max(self.highest.get(unit, 0), epoch)
+            if owner is not None and self.of.setdefault((unit, epoch), owner) != owner:
+                self.wrong.append(f"J3: two nodes have owned {unit} in epoch {epoch}")
+        for message, fence, epoch, earlier in conn.execute(_CALLS).fetchall():
+            self.wrong.append(f"J4: call {fence} of {message} was claimed in epoch {epoch}, after one in {earlier}")
+
+    def forget(self) -> None:
+        """The database was set back."""
+        self.highest.clear()
+        self.of.clear()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from .disk import Disk
 from .evolution import EvolutionTransport, NetworkFaults, PipeListener, WebhookWire, evolution_in_process
 from .faults import Faults
 from .host import Host
-from .invariants import Deliveries, leaks
+from .invariants import Deliveries, Owners, leaks
 from .people import People
 from .plan import RESTORED, ROTTEN, Plan, draw
 from .planted import Plant
@@ -106,7 +106,7 @@ class Simulation:
         self.reference.promises.wrong_clocks = self.world.wrong
         told = (lambda body: self.reference.note_begun(body, self.world.now), self._note_answered)
         self.wire = WebhookWire(self.world, self.host.alive, *told, self.network)
-        self.deliveries = Deliveries()
+        self.deliveries, self.owners = Deliveries(), Owners()
         self.people = People(self.world, self.plan, self.host, self.reference, self._call)
         self.postgres.kilobyte_seconds = self.plan.kilobyte
         self.units: dict[str, UnitId] = {}
@@ -166,6 +166,7 @@ class Simulation:
             self._watcher = self.postgres.watcher()
             stored = stored_messages(self._watcher)
             self.deliveries.forget()
+            self.owners.forget()
             self.reference.promises.databases.append(Replaced(since, self.world.now, stored))
 
     def _note_restored(self, copied: float) -> None:
@@ -182,7 +183,8 @@ class Simulation:
         conn = self.postgres.watcher()
         rows = read_rows(conn, self._delivered)
         self.deliveries.look(conn)
-        among = self.deliveries.fallen[:3] + leaks(conn)
+        self.owners.look(conn)
+        among = self.deliveries.fallen[:3] + self.owners.wrong[:3] + leaks(conn)
         among += untold(conn, self.crm.taken) if self.plan.hooks else []
         if self.world.struck[ROTTEN]:
             rows.dead_letters = [letter for letter in rows.dead_letters if letter[1] != "damaged_on_disk"]
@@ -275,6 +277,7 @@ class Simulation:
         while True:
             if not self._watcher.closed:
                 self.deliveries.look(self._watcher)
+                self.owners.look(self._watcher)
             await trio.sleep(0.5)
 
     # -- phones, CRM, faults -------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sim.invariants import Deliveries, Placed, disorder
+from sim.invariants import Deliveries, Owners, Placed, disorder
 from sim.promises import Answer, Promises, Replaced
 
 A, B = ("unit0", "A"), ("unit0", "B")
@@ -51,3 +51,24 @@ def test_a_delivery_that_goes_back_is_seen_unless_the_database_was_set_back() ->
     deliveries.forget()
     deliveries.look(Rows(("m", "queued", 1)))
     assert len(deliveries.fallen) == 1
+
+
+class Units(Rows):
+    """The same, for who owns which unit; no call was claimed."""
+
+    def execute(self, statement: str) -> Any:
+        return self if "owner" in statement else Rows()
+
+
+def test_an_epoch_that_falls_or_has_two_owners_is_seen_unless_the_database_was_set_back() -> None:
+    owners = Owners()
+    for rows in (Units(("u", "one", 1)), Units(("u", None, 1)), Units(("u", "two", 2))):  # type: ignore[arg-type]
+        owners.look(rows)
+    assert owners.wrong == []
+    owners.look(Units(("u", "three", 2)))
+    owners.look(Units(("u", "one", 1)))
+    told = ["J3: two nodes have owned u in epoch 2", "J3: the epoch of u went from 2 back to 1"]
+    assert owners.wrong == told
+    owners.forget()
+    owners.look(Units(("u", "four", 1)))
+    assert owners.wrong == told

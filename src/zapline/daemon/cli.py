@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import zapline
-from zapline.daemon.commands import backup, database, dead_letters, privacy, reconcile, servers, units
+from zapline.daemon.commands import backup, database, dead_letters, nodes, privacy, reconcile, servers, units
 from zapline.daemon.commands.accounts import admins, organizations, tokens
 from zapline.daemon.commands.terminal import FAILED, AsJson, command_group, echo, echo_json, echo_table
 
@@ -32,6 +32,7 @@ def options(
 
 
 app.add_typer(units.app, name="units")
+app.add_typer(nodes.app, name="nodes")
 app.add_typer(organizations.app, name="organizations")
 app.add_typer(servers.app, name="servers")
 app.add_typer(dead_letters.app, name="dead-letters")

@@ -9,13 +9,14 @@
     |   +-- InvalidField      a field of a request is not acceptable
     +-- RemoteError           something outside this process failed
         +-- DatabaseUnavailable
-        |   +-- PositionRefused   it was set back, or another process leads
+        |   +-- PositionRefused   it was set back, or a unit is another node's
         +-- JournalRefused    an entry could not be made durable
         +-- EvolutionFailure  (its own tree in zapline.evolution.client.failures)
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
+from uuid import UUID
 
 
 class ZaplineError(Exception):
@@ -61,7 +62,14 @@ class DatabaseUnavailable(RemoteError):
 
 
 class PositionRefused(DatabaseUnavailable):
-    """The database was set back behind what was stored in it, or another process leads: nothing was stored."""
+    """The database was set back behind what was stored in it, or a unit is another node's: nothing was stored.
+
+    ``units``: of which nothing may be stored, where the statement tells.
+    """
+
+    def __init__(self, text: str, units: Collection[UUID] = ()) -> None:
+        super().__init__(text)
+        self.units = frozenset(units)
 
 
 class JournalRefused(RemoteError):

@@ -11,10 +11,12 @@ from uuid import UUID, uuid4
 import structlog
 import trio
 
-from zapline.domain.errors import RemoteError
+from zapline.domain.errors import PositionRefused, RemoteError
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.leader import DatabasePlace, find_place, read_clock, take_epoch
+from zapline.sql.postgres.database_errors import StatementFailed
+from zapline.sql.postgres.leader import DatabasePlace, find_place, read_clock, stay_engine, take_epoch
 from zapline.sql.postgres.migrate import SchemaState, schema_state
+from zapline.sql.postgres.nodes import NodeName, hand_back, join, renew_lease
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.clock_watch import ClockWatch
 
@@ -50,8 +52,8 @@ class LeadershipStatus(StrEnum):
 class WriterStanding:
     """What this process may hold against the database: the epoch under which it leads, and until when that is proven.
 
-    ``check_again``: called when the database refused a write because of it, or because it was set back.
-    ``uptime`` as ``boot_time``.
+    ``called``: what it tells of itself. ``check_again``: called when the database refused a write because of it, or
+    because it was set back. ``uptime`` as ``boot_time``.
     """
 
     epoch: int | None = None
@@ -61,7 +63,10 @@ class WriterStanding:
     """Another process led before this epoch: what memory knows of the units is out of date."""
     moved: bool = False
     """The database is another one than in the epoch before, or a standby was promoted."""
-    process: UUID = field(default_factory=uuid4)
+    called: NodeName = field(default_factory=NodeName)
+    node: UUID | None = None
+    """As which it owns units, anew each time it takes the lead; None while it does not lead."""
+    new_id: Callable[[], UUID] = uuid4
     place: DatabasePlace | None = None
     used: bool = True
     """What ``stale`` and ``moved`` say was acted upon; until then they hold, whatever fails in between."""
@@ -75,16 +80,24 @@ class WriterStanding:
         return self.uptime() < self.proven_until
 
     async def take(self, connection: Connection) -> None:
-        """Begin a new epoch. The caller holds the lock. Raises DatabaseUnavailable, StatementFailed."""
-        last, before = self.epoch, self.place
-        epoch, earlier = await take_epoch(connection, self.process, last or 0)
+        """Begin a new epoch, as a new node that owns all units. The caller holds the lock.
+
+        Raises DatabaseUnavailable, StatementFailed.
+        """
+        last, before, node = self.epoch, self.place, self.new_id()
+        self.node = None
+
+        async def also(epoch: int) -> None:
+            await join(connection, node, self.called, epoch, SILENCE_SECONDS)
+
+        epoch, earlier = await take_epoch(connection, node, last or 0, also)
         self.place = await find_place(connection)
         moved = (None not in (before, self.place) and self.place != before) or (last is not None and earlier < last)
         if moved:
             _LOG.critical("The database is not where it was: it was restored, copied, or a standby was promoted")
         self.stale = last is None or earlier > last or (self.stale and not self.used)
         self.moved = moved or (self.moved and not self.used)
-        self.epoch, self.used = epoch, False
+        self.epoch, self.node, self.used = epoch, node, False
 
 
 @dataclass(eq=False, repr=False)
@@ -105,6 +118,7 @@ class Leadership:
     _leads: trio.CancelScope = field(default_factory=trio.CancelScope)
     _leading: trio.Event = field(default_factory=trio.Event)
     _status_known: trio.Event = field(default_factory=trio.Event)
+    _left: bool = False
     _again: bool = False
     """``check_again`` was called since the lock was taken."""
     _beat_at: float = -inf
@@ -130,7 +144,7 @@ class Leadership:
     async def run(self) -> None:
         """Take the lock whenever it can be had, until cancelled."""
         self.standing.check_again = self.check_again
-        while True:
+        while not self._left:
             self._leads = trio.CancelScope()
             try:
                 connection = await self._connect()
@@ -138,7 +152,7 @@ class Leadership:
                     with self._leads:
                         await self._lead(connection)
                 finally:
-                    self.standing.proven_until = -inf
+                    self.standing.proven_until, self.standing.node = -inf, None
                     connection.abort()
             except RemoteError as failure:
                 self._set_status(LeadershipStatus.UNREACHABLE, str(failure))
@@ -164,6 +178,7 @@ class Leadership:
             return
         await self._beat(connection)
         await self.standing.take(connection)
+        await stay_engine(connection)
         await connection.listen([CONTROL_CHANNEL])
         self._again = False
         failures: list[RemoteError] = []
@@ -206,8 +221,32 @@ class Leadership:
     async def _beat(self, connection: Connection) -> None:
         """Use the session: from before that on the server counts its silence anew."""
         before, self._beat_at = self.standing.uptime(), trio.current_time()
-        await self._compare_clocks(connection)
+        if self.standing.node is None:
+            await self._compare_clocks(connection)
+        else:
+            await self._renew(connection, self.standing.node)
         self.standing.proven_until = before + SILENCE_SECONDS - _MARGIN
+
+    async def _renew(self, connection: Connection, node: UUID) -> None:
+        """Renew the node's lease, by the server's clock. Raises PositionRefused where it is over: it joins anew."""
+        asked = trio.current_time()
+        try:
+            now = await renew_lease(connection, node, SILENCE_SECONDS, self.clock.wall())
+        except StatementFailed as failure:
+            _LOG.debug("The lease could not be renewed; the lock is held", error=str(failure))
+            await self._compare_clocks(connection)
+            return
+        if now is None:
+            raise PositionRefused("the lease of this node is over; it joins again as another one")
+        self.clock.compare(now, asked)
+
+    async def leave(self, pool: Pool) -> None:
+        """Hand the units back; this process does not lead again. Raises DatabaseUnavailable, StatementFailed."""
+        self._left, node = True, self.standing.node
+        if node is not None:
+            async with pool.connection() as connection:
+                await hand_back(connection, node)
+            self._leads.cancel()
 
     async def know_time(self, pool: Pool) -> None:
         """Compare the clocks unless they were compared already, as before this process leads for the first time.

@@ -45,6 +45,8 @@ async def test_health_tells_the_four_rates_and_what_stands_still(api: Any) -> No
         assert set(rate) == {"value", "threshold", "verdict", "explanation"}
     assert report["journal"]["depth"] == 0
     assert report["database"]["standing"] == "leading"
+    assert report["database"]["node"] is not None
+    assert report["database"]["epoch"] >= 1
     assert report["units"]["total"] == report["units"]["byPhase"]["idle"] == 1
     assert report["units"]["quarantined"] == []
     assert 0 <= report["loopLagSeconds"] < 5

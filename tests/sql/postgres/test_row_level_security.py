@@ -24,6 +24,7 @@ ENGINE_ALONE = {
     "event_log",
     "evolution_servers",
     "leader",
+    "nodes",
 }
 OF_NOBODY = {"schema_migrations"}
 SEEN_BY_UNITS = {

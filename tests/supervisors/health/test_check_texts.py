@@ -17,8 +17,7 @@ from zapline.supervisors.health.line_checks import SLOW_AFTER, check_lines, chec
 from zapline.supervisors.health.notification_checks import NotificationReport, check_notifications
 from zapline.supervisors.health.outbound_checks import NO_OUTBOUND, OutboundReport, check_outbound
 from zapline.supervisors.health.process_checks import ProcessReport, check_process
-from zapline.supervisors.inbound.pending_writes import LaneState
-from zapline.supervisors.inbound.recorder import RecorderStatistics
+from zapline.supervisors.inbound.pending_writes import LaneState, RecorderStatistics
 from zapline.supervisors.leadership import LeadershipStatus
 from zapline.supervisors.outbound.outbox_monitor import OutboxTotals
 

@@ -5,6 +5,7 @@ import time
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -17,7 +18,9 @@ from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal import writer
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Arrival, Entry
+from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.units.units import load_units
 from zapline.supervisors.inbound.mailbox import DirectEntry
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import WriterStanding
@@ -284,3 +287,47 @@ async def test_a_database_that_was_set_back_while_the_daemon_was_away_is_noticed
                 await stack.wait_until_stored()
                 await stack.wait_for_rows("select count(*) from zapline.messages", [(20,)])
                 assert stack.counters.total("units_set_back") == times
+
+
+async def test_lines_of_another_node_do_not_stop_the_others_and_what_is_over_is_never_stored(
+    database: str, tmp_path: Path
+) -> None:
+    node, other = uuid4(), uuid4()
+    async with inbound_stack(database, tmp_path, lanes=1) as stack, await connect(database) as conn:
+        units = await stack.add_units(["um", "dois", "tres"])
+        lost = units[1]
+
+        async def give(owner: UUID, epoch: int, *, stale: bool = False) -> None:
+            await conn.execute("update zapline.unit_whatsapp_connections set owner = %s, epoch = %s", (owner, epoch))
+            records = await load_units(conn)
+            stack.roster.apply(records, stack.journal.journal_id, stale)
+
+        async def lose(epoch: int) -> None:
+            statement = "update zapline.unit_whatsapp_connections set owner = %s, epoch = %s where unit_id = %s"
+            await conn.execute(statement, (other, epoch, lost.id))
+
+        await give(node, 1)
+        held = lost.held
+        assert (held.node, held.epoch) == (node, 1)
+        await lose(2)
+        checks = stack.standing_checks
+        for unit in units:
+            await post(stack, unit, unit.record.instance, 1)
+        await until(lambda: stack.standing_checks > checks)
+        await stack.wait_for_rows("select count(*) from zapline.messages where external_id !~ 'dois'", [(2,)])
+        assert await stored(stack, "dois") == 0
+        await give(node, 3)  # nobody else has been its owner: what waits is stored
+        await stack.wait_until_stored()
+        assert await stored(stack, "dois") == 1
+        assert (lost.held is held, held.epoch) == (True, 3)
+        await lose(4)
+        checks = stack.standing_checks
+        line = {"instance": "dois", "state": "open", "statusReason": 200}
+        await stack.send(lost, "connection.update", line)
+        await until(lambda: stack.standing_checks > checks)
+        await give(node, 5, stale=True)  # its state is read anew, and the journal once more
+        assert (held.over, lost.held.epoch) == (True, 5)
+        await stack.wait_until_stored()
+        phase = "select phase from zapline.unit_whatsapp_connections where instance_id = 'dois'"
+        await stack.wait_for_rows(phase, [("open",)])
+        assert stack.recorder.statistics().waiting == 0

@@ -74,11 +74,11 @@ async def test_statement_timeouts_and_deadlocks_cause_no_dead_letters(database: 
                 await stack.send(unit, "messages.upsert", text("B"))
             await until(lambda: stack.counters.total("recorder_retries") >= 4)
         await stack.wait_until_stored()
-        # A deadlock: the other side holds the position's row and then wants what the recorder holds.
+        # A deadlock: the other side holds what the recorder wants and then wants the position's row, which that holds.
         with psycopg.connect(database) as other:
             other.execute("set deadlock_timeout = '10s'")
             other.execute("set lock_timeout = '150ms'")
-            other.execute("select * from zapline.unit_whatsapp_connections for update")
+            other.execute("select * from zapline.conversations for update")
             for unit in units:
                 await stack.send(unit, "messages.upsert", text("C"))
             await until(lambda: _deadlocks(other))
@@ -171,7 +171,7 @@ def _deadlocks(other: psycopg.Connection[psycopg.rows.TupleRow]) -> bool:
     """Whether the recorder holds its locks at this moment; it gives them up at each statement timeout."""
     try:
         with other.transaction(force_rollback=True):
-            other.execute("lock table zapline.messages in exclusive mode")
+            other.execute("select from zapline.unit_whatsapp_connections for update")
     except psycopg.errors.LockNotAvailable:
         return True
     return False

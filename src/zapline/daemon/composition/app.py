@@ -4,6 +4,7 @@ import fcntl
 import gc
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -17,6 +18,7 @@ import httpx2
 import structlog
 import trio
 
+import zapline
 from zapline.daemon.composition.inbound import actor_context, build_inbound, load_snapshot
 from zapline.daemon.composition.listeners import Listener, http_listeners
 from zapline.daemon.composition.notifications import open_notifications
@@ -27,7 +29,7 @@ from zapline.daemon.logs.configuration import register_secret
 from zapline.daemon.master_key import derive, master_key, webhook_secret
 from zapline.daemon.settings import Settings
 from zapline.daemon.systemd import SystemdNotifier
-from zapline.domain.errors import JournalRefused, MustNotWrite
+from zapline.domain.errors import JournalRefused, MustNotWrite, RemoteError
 from zapline.domain.ids import UnitId
 from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.domain.restart_policy import RestartIntensity
@@ -35,6 +37,7 @@ from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, op
 from zapline.http.server.serve import serve
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.connection import Connection, ConnectOptions, connect
+from zapline.sql.postgres.nodes import NodeName
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
@@ -44,7 +47,7 @@ from zapline.supervisors.health.health_history import HealthHistory
 from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.recorder import Recorder
-from zapline.supervisors.leadership import SILENCE_SECONDS, Leadership, LeadershipStatus
+from zapline.supervisors.leadership import SILENCE_SECONDS, Leadership, LeadershipStatus, WriterStanding
 from zapline.supervisors.lines.line_settings import LineSettingsKeeper
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.operations.control_requests import ControlRequests
@@ -124,18 +127,21 @@ class RunningDaemon:
 
         Takes at most ``seconds``, and one more for a disk that hangs.
         """
+        leadership = self.core.leadership
         with trio.move_on_after(seconds):
             self.core.feed.close()
             self.stop_serving.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.outbound.senders.drain, seconds)
                 await self.served.wait()
-            leadership = self.core.leadership
             while leadership.status is LeadershipStatus.LEADING and not self._idle():  # noqa: ASYNC110 - three objects
                 await trio.sleep(0.02)
         if not self.health.stuck_units():  # else what is in hand may be why the process had to be ended
             with trio.move_on_after(_NOTE_SECONDS), suppress(JournalRefused):
                 await self.core.journal.note_orderly_stop()
+        if leadership.status is LeadershipStatus.LEADING:
+            with trio.move_on_after(_NOTE_SECONDS), suppress(RemoteError):
+                await leadership.leave(self.core.pool)
         depth = self.core.journal.statistics().depth
         if depth:
             _LOG.warning("Stopping with webhooks not stored yet; the journal keeps them", count=depth)
@@ -186,7 +192,9 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         inbound = build_inbound(journal, roster, dispatcher, counters, lambda: leadership.check_again(), clock)
         unit_policy = UnitPolicy(settings.instance_prefix, settings.webhook_secret_grace_minutes, secrets.erasure_key)
         parts = (pool, journal, roster, dispatcher, inbound.intake, secrets.webhook_secret, unit_policy)
-        commands = UnitCommands(*parts, inbound.comparison, inbound.unrouted.units_loaded, servers=servers.registry)
+        standing, watch = WriterStanding(called=NodeName(socket.gethostname(), zapline.__version__)), ClockWatch(clock)
+        parts_of_comparison = (inbound.comparison, inbound.unrouted.units_loaded)
+        commands = UnitCommands(*parts, *parts_of_comparison, servers=servers.registry, standing=standing)
         identity, audit = Authentication(pool), AuditLog(pool)
 
         async def lead() -> None:
@@ -195,17 +203,15 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
             await control.notify()
             outbound.on_leadership_regained()
 
-        watch = ClockWatch(clock)
-        leadership = Leadership(database.open_direct, lead, lambda payload: control.notify(payload), clock=watch)
+        leadership = Leadership(database.open_direct, lead, lambda payload: control.notify(payload), standing, watch)
         client = _evolution_client(settings, http)
         client_of, server_commands = servers.client_of(roster, client), servers.commands(pool, roster, commands, client)
         keeper = LineSettingsKeeper(pool, client, secrets.proxy_sealer, counters, commands.reload, clock)
         shared = (roster, leadership, counters, commands, feed, clock, server_commands, keeper)
         core = DaemonCore(pool, client, inbound.intake, journal, *shared)
         outbound = Outbound(settings, core, secrets.erasure_key)
-        told_by = (pool, commands, leadership, counters, feed, api_pool)
-        opening = open_notifications(secrets.master, settings.hook_private_hosts, *told_by)
-        notifications = await stack.enter_async_context(opening)
+        telling = (secrets.master, settings.hook_private_hosts, pool, commands, leadership, counters, feed, api_pool)
+        notifications = await stack.enter_async_context(open_notifications(*telling))
         recorder = _recorder(settings, database, leadership, counters, outbound, secrets.sealer, clock)
         privacy = PrivacyJobs(settings, core, outbound, recorder.forget_contacts, secrets.erasure_key)
         reports = (outbound.report, notifications.report, inbound.report, servers.report(roster))

@@ -81,7 +81,9 @@ async def open_notifications(
     async with open_crm_client(clock, resolver, private=private) as client:
         sealer, log = HeaderSealer(derive(master_key, "hook headers")), EventLog(pool, readers)
         parts = (pool, client, leadership.may_write, signing_key, sealer, counters)
-        delivery = CrmWebhookDelivery(*parts, clock, leadership.clock.agrees, wall=leadership.clock.wall)
+        delivery = CrmWebhookDelivery(
+            *parts, clock, leadership.clock.agrees, wall=leadership.clock.wall, held=commands.held
+        )
 
         def wake(unit: UnitId) -> None:
             delivery.wake(unit)

@@ -52,6 +52,10 @@ class DatabaseBody(ResponseBody, frozen=True):
 
     standing: LeadershipStatus
     latency_seconds: Annotated[float | None, Meta(description="Null while it is away.")]
+    node: Annotated[
+        str | None, Meta(description="As which this process owns the units, anew each time. Null: it does not lead.")
+    ]
+    epoch: Annotated[int | None, Meta(description="Since which it does; grows with each new owner.")]
 
 
 class RecorderBody(ResponseBody, frozen=True):
@@ -147,6 +151,7 @@ class ProbeRoutes:
 def _health_body(report: HealthReport, now: float) -> HealthBody:
     journal = JournalBody(report.journal.depth, report.journal_age, report.journal.stored_bytes)
     recorder = RecorderBody(report.recorder.waiting, [state.value for state in report.recorder.states])
+    node = str(report.node) if report.node is not None else None
     units = FleetBody(sum(report.phases.values()), report.phases, report.quarantined, report.lagging_units)
     return HealthBody(
         status=report.verdict,
@@ -155,7 +160,7 @@ def _health_body(report: HealthReport, now: float) -> HealthBody:
         rates={rate.name: _check_body(rate) for rate in report.rates},
         checks={check.name: _check_body(check) for check in report.checks},
         journal=journal,
-        database=DatabaseBody(report.leadership, report.database_latency),
+        database=DatabaseBody(report.leadership, report.database_latency, node, report.epoch),
         recorder=recorder,
         units=units,
         evolution_servers=[

@@ -16,6 +16,7 @@ from zapline.domain.outbox.content_fingerprint import fingerprint_content
 from zapline.domain.outbox.contents import Content, File, OutgoingMessage, kind_of_content, text_of_content
 from zapline.sql.campaigns.campaigns import timing_of
 from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.nodes import UNCHECKED, Ownership
 from zapline.sql.postgres.queries import Queries, as_json, from_row
 
 _SQL = Queries(__name__)
@@ -66,14 +67,14 @@ async def list_active_campaigns(conn: Connection) -> list[ActiveCampaign]:
     ]
 
 
-async def postpone_queued(conn: Connection, campaign: UUID, opens: float) -> None:
+async def postpone_queued(conn: Connection, campaign: UUID, opens: float, held: Ownership = UNCHECKED) -> None:
     """Postpone queued messages until the campaign's window opens (UTC seconds)."""
-    await _SQL.execute(conn, "postpone_queued", id=campaign, opens=opens)
+    await _SQL.execute(conn, "postpone_queued", id=campaign, opens=opens, **held.arguments)
 
 
-async def finish_campaign(conn: Connection, campaign: UUID, now: float) -> bool:
+async def finish_campaign(conn: Connection, campaign: UUID, now: float, held: Ownership = UNCHECKED) -> bool:
     """End a campaign that has nothing left to send; False where it has."""
-    return bool(await _SQL.rows(conn, "finish_campaign", id=campaign, now=now))
+    return bool(await _SQL.rows(conn, "finish_campaign", id=campaign, now=now, **held.arguments))
 
 
 async def enqueue_next(
@@ -82,14 +83,15 @@ async def enqueue_next(
     most: int,
     now: float,
     chance: Callable[[], float],
+    held: Ownership = UNCHECKED,
 ) -> EnqueueResult:
-    """Queue the next messages of a campaign, at most ``most``, in one transaction.
+    """Queue the next messages of a campaign, at most ``most``, in one transaction; none where it is another node's.
 
     ``chance`` draws from 0..1. Raises DatabaseUnavailable; after it, and after a cancellation, they may have been
     queued: another call queues the next recipients, and no recipient twice.
     """
     async with conn.transaction():
-        locked = await _SQL.rows(conn, "lock_running", id=campaign.id)
+        locked = await _SQL.rows(conn, "lock_running", id=campaign.id, **held.arguments)
         if not locked:
             return EnqueueResult()
         recipients = await _SQL.rows(conn, "lock_next_recipients", id=campaign.id, limit=most)

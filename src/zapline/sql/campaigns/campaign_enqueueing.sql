@@ -35,7 +35,7 @@ select c.id, c.unit_id, c.state, c.seconds, c.window_from, c.window_until,
 -- A running campaign whose next messages are about to be queued, locked. No row back: it does not run, or is being
 -- changed.
 select c.content from zapline.campaigns c
- where c.id = %(id)s and c.state = 'running'
+ where c.id = %(id)s and c.state = 'running' and zapline.owns(%(owner)s, %(since)s, c.unit_id)
    for no key update skip locked;
 
 -- name: find_last_due
@@ -117,13 +117,14 @@ select count(message_id) as queued from marked;
 -- Postpones queued messages of a campaign until its time window opens.
 update zapline.outbox
    set due_at = to_timestamp(%(opens)s)
- where campaign_id = %(id)s and state = 'queued' and lane = 'campaign' and due_at < to_timestamp(%(opens)s);
+ where campaign_id = %(id)s and state = 'queued' and lane = 'campaign' and due_at < to_timestamp(%(opens)s)
+   and zapline.owns(%(owner)s, %(since)s, unit_id);
 
 -- name: finish_campaign
 -- Ends a campaign without pending recipients and open messages.
 update zapline.campaigns c
    set state = 'done', ended_at = to_timestamp(%(now)s)
- where c.id = %(id)s and c.state = 'running'
+ where c.id = %(id)s and c.state = 'running' and zapline.owns(%(owner)s, %(since)s, c.unit_id)
    and not exists (select from zapline.campaign_recipients r where r.campaign_id = c.id and r.state = 'pending')
    and not exists (select from zapline.outbox o where o.campaign_id = c.id and o.state in ('queued', 'leased'))
 returning c.id;

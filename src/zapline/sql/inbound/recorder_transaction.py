@@ -76,6 +76,7 @@ async def record(
     async with conn.transaction():
         if lock_timeout_ms is not None:
             await _SQL.rows(conn, "set_lock_timeout", ms=lock_timeout_ms)
+        await _store_positions(conn, batch, epoch)
         await restore_calls(conn, rows.calls)
         chosen = await find_chosen_calls(conn, rows)
         contacts, identities = cache.unstored(rows.contacts, rows.identities)
@@ -102,7 +103,6 @@ async def record(
             outcomes[unit_id].queued = True
         strangers = await _set_aside(conn, [*strangers, *resolved.strangers], outcomes)
         await store_letters(conn, [*rows.dead_letters, *_letters(rows, strangers, batch)])
-        await _store_positions(conn, batch, epoch)
     cache.remember(contacts, identities)
     cache.own_names |= own_names
     cache.waiting_reactions = waiting
@@ -278,8 +278,11 @@ def _senders(rows: BatchRows, campaigning: Collection[UnitId]) -> list[Row]:
 
 
 async def _store_positions(conn: Connection, batch: Sequence[UnitBatch], epoch: int | None) -> None:
-    """Store connections and positions, if the database still holds what was stored before, and this process leads."""
-    changed, advanced = [], []
+    """Store connections and positions, if the database still holds what was stored before, and the units are ours.
+
+    It comes first: the rows are locked from then on, so that nobody else becomes the owner before the commit.
+    """
+    changed, advanced, held = [], [], []
     for unit_batch in batch:
         position: Row = {
             "unit_id": unit_batch.unit_id,
@@ -288,6 +291,7 @@ async def _store_positions(conn: Connection, batch: Sequence[UnitBatch], epoch: 
             "expected_id": unit_batch.journal_id,
             "expected": unit_batch.stored.seq,
             "epoch": epoch,
+            **unit_batch.held.arguments,
         }
         connection = unit_batch.connection
         if connection is not None:
@@ -295,11 +299,15 @@ async def _store_positions(conn: Connection, batch: Sequence[UnitBatch], epoch: 
             changed.append(position | stored | {"status": connection.status})
         elif unit_batch.applied_seq is not None:
             advanced.append(position)
+        elif unit_batch.held.node is not None:
+            held.append(position)
     written = await _SQL.run_batch(conn, "write_connections", changed)
     written += await _SQL.run_batch(conn, "advance_positions", advanced)
-    refused = {row["unit_id"] for row in (*changed, *advanced)} - {row.unit_id for row in written}
-    if refused and await _SQL.rows(conn, "find_units", units=list(refused)):  # else their rows are gone
-        raise PositionRefused("the database was set back, or another process leads")
+    written += await _SQL.run_batch(conn, "hold_units", held)
+    refused = {row["unit_id"] for row in (*changed, *advanced, *held)} - {row.unit_id for row in written}
+    if refused and (there := await _SQL.rows(conn, "find_units", units=list(refused))):  # else their rows are gone
+        text = "the database was set back, or another process leads"
+        raise PositionRefused(text, [row.unit_id for row in there])
     await _SQL.run_batch(conn, "store_line_changes", [row for each in batch for row in _change_rows(each)])
 
 

@@ -7,14 +7,15 @@ select set_config('lock_timeout', (%(ms)s)::int::text, true);
 
 -- name: advance_positions
 -- Stores how far the journal is applied, for units whose connection did not change. A unit whose row is behind what was
--- stored before does not come back, nor any once another process leads.
+-- stored before does not come back, nor one that is not the caller's any more.
 update zapline.unit_whatsapp_connections u
    set journal_id = r.journal_id, applied_seq = r.applied_seq
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, journal_id uuid, applied_seq bigint, expected_id uuid,
-                                         expected bigint, epoch bigint)
+                                         expected bigint, epoch bigint, owner uuid, since bigint)
  where u.unit_id = r.unit_id
    and (r.expected = 0 or (u.journal_id = r.expected_id and u.applied_seq >= r.expected))
    and (r.epoch is null or exists (select from zapline.leader l where l.epoch = r.epoch))
+   and (r.owner is null or (u.owner = r.owner and u.epoch = r.since))
 returning u.unit_id;
 
 -- name: write_connections
@@ -31,10 +32,11 @@ update zapline.unit_whatsapp_connections u
        unit_id uuid, phase text, status text, reason text, wanted boolean, number text, logout_pending boolean,
        connected_at float8, disconnected_at float8, qr_updated_at float8, qr_code text, pairing_code text,
        owner_jid text, profile_name text, updated_at float8, journal_id uuid, applied_seq bigint,
-       expected_id uuid, expected bigint, epoch bigint)
+       expected_id uuid, expected bigint, epoch bigint, owner uuid, since bigint)
  where u.unit_id = r.unit_id
    and (r.expected = 0 or (u.journal_id = r.expected_id and u.applied_seq >= r.expected))
    and (r.epoch is null or exists (select from zapline.leader l where l.epoch = r.epoch))
+   and (r.owner is null or (u.owner = r.owner and u.epoch = r.since))
 returning u.unit_id;
 
 -- name: store_line_changes
@@ -45,6 +47,15 @@ select r.unit_id, r.number, to_timestamp(r.at), r.phase, r.status, r.reason
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, number bigint, at float8, phase text, status text, reason text)
   join zapline.unit_whatsapp_connections c on c.unit_id = r.unit_id
 on conflict (unit_id, number) do nothing;
+
+-- name: hold_units
+-- Locks units of which nothing but facts is stored, so that they stay their owner's until the commit.
+select u.unit_id
+  from zapline.unit_whatsapp_connections u
+  join jsonb_to_recordset(%(rows)s) as r(unit_id uuid, epoch bigint, owner uuid, since bigint) on r.unit_id = u.unit_id
+ where u.owner = r.owner and u.epoch = r.since
+   and (r.epoch is null or exists (select from zapline.leader l where l.epoch = r.epoch))
+   for key share of u;
 
 -- name: find_units
 -- Those of the units that are there.

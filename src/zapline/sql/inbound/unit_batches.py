@@ -11,6 +11,7 @@ from zapline.domain.line.history import LineChange
 from zapline.domain.line.state import StoredLineState
 from zapline.sql.inbound.recorder_types import EntryFacts, StoredPosition
 from zapline.sql.inbound.rows_from_facts import BatchRows
+from zapline.sql.postgres.nodes import UNCHECKED, Ownership
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class UnitBatch:
     stored: StoredPosition = field(default_factory=StoredPosition)
     changes: Sequence[LineChange] = ()
     """What the line has shown on the way to the connection."""
+    held: Ownership = UNCHECKED
+    """By what right it is stored; shared with its unit."""
     _rows: list[BatchRows] = field(default_factory=list, compare=False, repr=False)
 
     @property
@@ -96,10 +99,11 @@ def prepare_batch(
     journal_id: UUID,
     stored: StoredPosition | None = None,
     changes: Sequence[LineChange] = (),
+    held: Ownership = UNCHECKED,
 ) -> UnitBatch:
     """Build the rows of a unit's entries. Runs in the unit's actor, so that a crash affects only that unit."""
     position = stored or StoredPosition()
-    batch = UnitBatch(unit_id, tuple(entries), connection, applied_seq, journal_id, position, tuple(changes))
+    batch = UnitBatch(unit_id, tuple(entries), connection, applied_seq, journal_id, position, tuple(changes), held)
     assert batch.rows is not None
     return batch
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import OrganizationGrant
 from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.nodes import UNCHECKED, Ownership
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import grant_scope, unit_scope
@@ -329,8 +330,10 @@ async def load_reactions(
     return {row.id: row for row in rows}
 
 
-async def store_success(conn: Connection, hook: UUID, id: UUID, *, status: int, wall: float) -> None:
-    await _SQL.execute(conn, "store_success", hook=hook, id=id, status=status, wall=wall)
+async def store_success(
+    conn: Connection, hook: UUID, id: UUID, *, status: int, wall: float, held: Ownership = UNCHECKED
+) -> None:
+    await _SQL.execute(conn, "store_success", hook=hook, id=id, status=status, wall=wall, **held.arguments)
 
 
 async def store_failure(
@@ -343,18 +346,21 @@ async def store_failure(
     wait: float | None,
     now: float,
     wall: float,
+    held: Ownership = UNCHECKED,
 ) -> float | None:
     """Try the delivery again after ``wait`` seconds, or never (None); ``wall`` is this machine's clock.
 
-    Returns since when the hook has been failing; None: it does not exist any more.
+    Returns since when the hook has been failing; None: it does not exist any more, or is another node's.
     """
     result = {"status": status, "error": error, "wait": wait, "now": now, "wall": wall}
-    row = await _SQL.one(conn, "store_failure", hook=hook, id=id, **result)
+    row = await _SQL.one(conn, "store_failure", hook=hook, id=id, **result, **held.arguments)
     return row.failing_since if row is not None else None
 
 
-async def bury_delivery(conn: Connection, hook: UUID, id: UUID, *, error: str, wall: float) -> None:
-    await _SQL.execute(conn, "bury_delivery", hook=hook, id=id, error=error, wall=wall)
+async def bury_delivery(
+    conn: Connection, hook: UUID, id: UUID, *, error: str, wall: float, held: Ownership = UNCHECKED
+) -> None:
+    await _SQL.execute(conn, "bury_delivery", hook=hook, id=id, error=error, wall=wall, **held.arguments)
 
 
 async def make_waiting_due(conn: Connection, hook: UUID, now: float) -> int:

@@ -203,8 +203,10 @@ with done as (
     update zapline.hook_deliveries
        set state = 'delivered', tries = tries + 1, last_status = %(status)s, last_error = null,
            ended_at = greatest(now(), to_timestamp(%(wall)s))
-     where id = %(id)s and hook_id = %(hook)s and state = 'queued')
-update zapline.hooks set failing_since = null where id = %(hook)s and failing_since is not null;
+     where id = %(id)s and hook_id = %(hook)s and state = 'queued' and zapline.owns(%(owner)s, %(since)s, unit_id))
+update zapline.hooks set failing_since = null
+ where id = %(hook)s and failing_since is not null
+   and zapline.owns(%(owner)s, %(since)s, (select d.unit_id from zapline.hook_deliveries d where d.id = %(id)s));
 
 -- name: store_failure
 -- A failed delivery is tried again after so many seconds, or is dead (null). Returns since when the hook has been
@@ -215,15 +217,16 @@ with failed as (
            due_at = coalesce(greatest(now(), to_timestamp(%(now)s)) + %(wait)s * interval '1 second', due_at),
            state = case when %(wait)s::float8 is null then 'dead' else 'queued' end,
            ended_at = case when %(wait)s::float8 is null then greatest(now(), to_timestamp(%(wall)s)) end
-     where id = %(id)s and hook_id = %(hook)s and state = 'queued')
-update zapline.hooks set failing_since = coalesce(failing_since, to_timestamp(%(now)s)) where id = %(hook)s
+     where id = %(id)s and hook_id = %(hook)s and state = 'queued' and zapline.owns(%(owner)s, %(since)s, unit_id))
+update zapline.hooks set failing_since = coalesce(failing_since, to_timestamp(%(now)s))
+ where id = %(hook)s and zapline.owns(%(owner)s, %(since)s, (select d.unit_id from zapline.hook_deliveries d where d.id = %(id)s))
 returning extract(epoch from failing_since)::float8 as failing_since;
 
 -- name: bury_delivery
 -- The subject of the delivery does not exist any more.
 update zapline.hook_deliveries
    set state = 'dead', last_error = %(error)s, ended_at = greatest(now(), to_timestamp(%(wall)s))
- where id = %(id)s and hook_id = %(hook)s and state = 'queued';
+ where id = %(id)s and hook_id = %(hook)s and state = 'queued' and zapline.owns(%(owner)s, %(since)s, unit_id);
 
 -- name: make_waiting_due
 -- The CRM responds again: makes deliveries due that wait because they have failed.

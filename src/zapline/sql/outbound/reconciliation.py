@@ -7,6 +7,7 @@ from uuid import UUID
 from zapline.domain.ids import PROVIDER, Seq, UnitId
 from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.nodes import UNCHECKED, Ownership
 from zapline.sql.postgres.queries import Queries
 
 _SQL = Queries(__name__)
@@ -58,23 +59,26 @@ async def load_line(conn: Connection, unit: UnitId) -> ReconciledLine | None:
     return ReconciledLine(*row) if row is not None else None
 
 
-async def advance_watermark(conn: Connection, unit: UnitId, since: float, until: float) -> bool:
-    """The window [since, until] was read to its last page; returns whether the watermark moved."""
-    return bool(await _SQL.rows(conn, "advance_watermark", unit_id=unit, since=since, until=until))
+async def advance_watermark(
+    conn: Connection, unit: UnitId, begins: float, until: float, held: Ownership = UNCHECKED
+) -> bool:
+    """The window [begins, until] was read to its last page; returns whether the watermark moved."""
+    window = {"begins": begins, "until": until}
+    return bool(await _SQL.rows(conn, "advance_watermark", unit_id=unit, **window, **held.arguments))
 
 
-async def store_gap(conn: Connection, unit: UnitId, since: float | None) -> None:
-    """Store since when webhooks may be missing; None: no known gap."""
-    await _SQL.execute(conn, "store_gap", unit_id=unit, since=since)
+async def store_gap(conn: Connection, unit: UnitId, gap: float | None, held: Ownership = UNCHECKED) -> bool:
+    """Store since when webhooks may be missing; None: no known gap. False where the unit is another node's."""
+    return bool(await _SQL.rows(conn, "store_gap", unit_id=unit, gap=gap, **held.arguments))
 
 
-async def store_run_end(conn: Connection, unit: UnitId, at: float) -> None:
-    await _SQL.execute(conn, "store_run_end", unit_id=unit, at=at)
+async def store_run_end(conn: Connection, unit: UnitId, at: float, held: Ownership = UNCHECKED) -> None:
+    await _SQL.execute(conn, "store_run_end", unit_id=unit, at=at, **held.arguments)
 
 
-async def store_history_kept(conn: Connection, unit: UnitId, kept: bool) -> bool:
+async def store_history_kept(conn: Connection, unit: UnitId, kept: bool, held: Ownership = UNCHECKED) -> bool:
     """Store whether Evolution keeps messages; returns whether this has changed."""
-    return bool(await _SQL.rows(conn, "store_history_kept", unit_id=unit, kept=kept))
+    return bool(await _SQL.rows(conn, "store_history_kept", unit_id=unit, kept=kept, **held.arguments))
 
 
 async def received_webhooks_between(conn: Connection, unit: UnitId, since: float, until: float) -> bool:

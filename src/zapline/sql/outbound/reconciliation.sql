@@ -25,27 +25,32 @@ select c.unit_id, extract(epoch from c.reconciled_until)::float8 as reconciled_u
 update zapline.unit_whatsapp_connections
    set reconciled_until = to_timestamp(%(until)s)
  where unit_id = %(unit_id)s
-   and coalesce(reconciled_until, first_connected_at, connected_at) >= to_timestamp(%(since)s - 1)
+   and coalesce(reconciled_until, first_connected_at, connected_at) >= to_timestamp(%(begins)s - 1)
    and (reconciled_until is null or reconciled_until < to_timestamp(%(until)s))
+   and (%(owner)s::uuid is null or (owner = %(owner)s and epoch = %(since)s))
 returning unit_id;
 
 -- name: store_gap
 -- Stores since when webhooks may be missing; null: no known gap.
 update zapline.unit_whatsapp_connections
-   set gap_since = to_timestamp(%(since)s)
- where unit_id = %(unit_id)s and gap_since is distinct from to_timestamp(%(since)s);
+   set gap_since = to_timestamp(%(gap)s)
+ where unit_id = %(unit_id)s
+   and (%(owner)s::uuid is null or (owner = %(owner)s and epoch = %(since)s))
+returning unit_id;
 
 -- name: store_run_end
 -- Stores when a run ended.
 update zapline.unit_whatsapp_connections
    set reconciled_at = to_timestamp(%(at)s)
- where unit_id = %(unit_id)s;
+ where unit_id = %(unit_id)s
+   and (%(owner)s::uuid is null or (owner = %(owner)s and epoch = %(since)s));
 
 -- name: store_history_kept
 -- Stores whether Evolution keeps messages. Returns lines where this has changed.
 update zapline.unit_whatsapp_connections
    set store_kept = %(kept)s
  where unit_id = %(unit_id)s and store_kept is distinct from %(kept)s
+   and (%(owner)s::uuid is null or (owner = %(owner)s and epoch = %(since)s))
 returning unit_id;
 
 -- name: received_webhooks_between

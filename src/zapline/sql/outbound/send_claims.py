@@ -54,6 +54,10 @@ class ClaimGuard:
     stored: int = 0
     last_message: UUID | None = None
     last_fence: int | None = None
+    owner: UUID | None = None
+    """As which node the caller owns the unit; None: not checked."""
+    since: int = 0
+    """The epoch of that."""
 
 
 NO_GUARD = ClaimGuard()

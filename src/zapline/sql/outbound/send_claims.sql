@@ -5,15 +5,22 @@
 -- message does not overtake an earlier one to the same recipient that is tried again: only the first message of each
 -- recipient is considered. The row of the call is inserted before the call is made. Of a unit for which none was claimed
 -- it tells whether its messages may be claimed on this database, and when the next ones are due; of the others whether
--- nothing else is queued. With a limit (ms) nobody's lock is waited for any longer.
+-- nothing else is queued. With a limit (ms) nobody's lock is waited for any longer. A unit stays its owner's until the
+-- commit; its row is shared with whoever stores something.
 with limited as materialized (
     select set_config('lock_timeout', coalesce(%(lock_ms)s::text, current_setting('lock_timeout')), true) as limit
 ), asked as materialized (
     select r.*
       from limited l, jsonb_to_recordset(%(rows)s) as r(
            unit_id uuid, attempt uuid, chosen_id text, now float8, lanes text[], blocked text[], scheduled boolean,
-           epoch bigint, journal_id uuid, stored bigint, last_message uuid, last_fence integer)
+           epoch bigint, journal_id uuid, stored bigint, last_message uuid, last_fence integer, owner uuid, since bigint)
      where l.limit is not null
+), held as materialized (
+    select c.unit_id
+      from asked a join zapline.unit_whatsapp_connections c on c.unit_id = a.unit_id
+     where c.owner = a.owner and c.epoch = a.since
+     order by c.unit_id
+       for key share of c
 ), next as materialized (
     select a.*, f.message_id
       from asked a
@@ -40,6 +47,7 @@ with limited as materialized (
              join zapline.outbox o on o.message_id = first.message_id
             where o.state = 'queued'
               and zapline.may_claim(a.unit_id, a.epoch, a.journal_id, a.stored, a.last_message, a.last_fence)
+              and (a.owner is null or a.unit_id in (select h.unit_id from held h))
               and not exists (select from zapline.units u where u.id = a.unit_id and u.paused_at is not null)
               and (o.lane = 'reply'
                    or not exists (select from zapline.units u where u.id = a.unit_id and u.campaigns_held_at is not null))
@@ -53,12 +61,12 @@ with limited as materialized (
            lease_until = to_timestamp(next.now) + %(lease)s * interval '1 second'
       from next
      where o.message_id = next.message_id and o.state = 'queued'
-    returning o.*, next.attempt, next.chosen_id, next.now
+    returning o.*, next.attempt, next.chosen_id, next.now, case when next.owner is not null then next.since end as since
 ), called as (
     insert into zapline.attempts (id, message_id, unit_id, conversation_id, provider, fence, lane, recipient,
-                                  fingerprint, started_at, chosen_id)
+                                  fingerprint, started_at, epoch, chosen_id)
     select c.attempt, c.message_id, c.unit_id, c.conversation_id, %(provider)s, c.fence, c.lane, c.recipient,
-           c.fingerprint, to_timestamp(c.now),
+           c.fingerprint, to_timestamp(c.now), c.since,
            -- A message keeps its id: WhatsApp shows two of one id once.
            coalesce((select e.chosen_id from zapline.attempts e
                       where e.message_id = c.message_id and e.chosen_id is not null
@@ -70,7 +78,8 @@ select a.attempt, c.message_id, called.chosen_id, c.fence, c.lane, c.recipient, 
        c.resends, extract(epoch from c.expires_at)::float8 as expires_at, c.campaign_id,
        (select k.seconds from zapline.campaigns k where k.id = c.campaign_id) as campaign_seconds,
        c.message_id is not null
-           or zapline.may_claim(a.unit_id, a.epoch, a.journal_id, a.stored, a.last_message, a.last_fence) as may,
+           or (zapline.may_claim(a.unit_id, a.epoch, a.journal_id, a.stored, a.last_message, a.last_fence)
+               and (a.owner is null or a.unit_id in (select h.unit_id from held h))) as may,
        c.message_id is not null
            and not exists (select from zapline.outbox q where q.unit_id = a.unit_id and q.state = 'queued'
                                                           and q.message_id <> c.message_id) as last,

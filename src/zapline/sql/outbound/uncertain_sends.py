@@ -6,6 +6,7 @@ from uuid import UUID
 
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.nodes import UNCHECKED, Ownership
 from zapline.sql.postgres.psycopg_on_trio import Json
 from zapline.sql.postgres.queries import Queries, as_json
 
@@ -34,20 +35,22 @@ async def list_due_uncertain(
     ]
 
 
-async def postpone_lookup(conn: Connection, sends: Sequence[UncertainSend], at: float) -> None:
+async def postpone_lookup(
+    conn: Connection, sends: Sequence[UncertainSend], at: float, held: Ownership = UNCHECKED
+) -> None:
     """The lookup was not possible: repeat it at ``at`` without counting this one."""
-    await _SQL.execute(conn, "postpone_lookup", rows=_rows(sends), at=at)
+    await _SQL.execute(conn, "postpone_lookup", rows=_rows(sends), at=at, **held.arguments)
 
 
 async def schedule_next_lookup(
-    conn: Connection, sends: Sequence[tuple[UncertainSend, float | None]]
+    conn: Connection, sends: Sequence[tuple[UncertainSend, float | None]], held: Ownership = UNCHECKED
 ) -> tuple[int, int]:
     """Store when each message that was not found is looked up next, or None: a person decides.
 
     Returns how many are looked up again, and how many wait for a person.
     """
     rows = [{**_row(send), "look_at": at} for send, at in sends]
-    scheduled = await _SQL.rows(conn, "schedule_next_lookup", rows=as_json(rows))
+    scheduled = await _SQL.rows(conn, "schedule_next_lookup", rows=as_json(rows), **held.arguments)
     waiting = sum(1 for row in scheduled if row.waits)
     return len(scheduled) - waiting, waiting
 
@@ -88,17 +91,22 @@ async def list_provable(
     return [ProvableSend(row.message_id, ExternalId(row.chosen_id), row.type, row.kind) for row in rows]
 
 
-async def requeue_unsent(conn: Connection, sends: Sequence[UncertainSend], now: float) -> set[UUID]:
+async def requeue_unsent(
+    conn: Connection, sends: Sequence[UncertainSend], now: float, held: Ownership = UNCHECKED
+) -> set[UUID]:
     """Queue messages again that certainly were not sent; returns their ids."""
-    return {row.message_id for row in await _SQL.rows(conn, "requeue_unsent", rows=_rows(sends), now=now)}
+    requeued = await _SQL.rows(conn, "requeue_unsent", rows=_rows(sends), now=now, **held.arguments)
+    return {row.message_id for row in requeued}
 
 
-async def requeue_missing(conn: Connection, sends: Sequence[UncertainSend], now: float, quiet: float) -> set[UUID]:
+async def requeue_missing(
+    conn: Connection, sends: Sequence[UncertainSend], now: float, quiet: float, held: Ownership = UNCHECKED
+) -> set[UUID]:
     """Queue messages again where the unit's policy allows it; returns their ids.
 
     Only for messages that Evolution's store certainly does not hold. ``quiet``: seconds since their last call ended.
     """
-    requeued = await _SQL.rows(conn, "requeue_missing", rows=_rows(sends), now=now, quiet=quiet)
+    requeued = await _SQL.rows(conn, "requeue_missing", rows=_rows(sends), now=now, quiet=quiet, **held.arguments)
     return {row.message_id for row in requeued}
 
 

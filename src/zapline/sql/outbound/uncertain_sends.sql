@@ -25,7 +25,7 @@ update zapline.outbox o
    set look_at = to_timestamp(%(at)s)
   from jsonb_to_recordset(%(rows)s) as r(message_id uuid, fence int, looks smallint)
  where o.message_id = r.message_id and o.state = 'uncertain' and o.fence = r.fence and o.looks = r.looks
-   and o.look_at is not null;
+   and o.look_at is not null and zapline.owns(%(owner)s, %(since)s, o.unit_id);
 
 -- name: schedule_next_lookup
 -- The messages were not found: stores the time of the next lookup, or none (then a person decides).
@@ -33,7 +33,7 @@ update zapline.outbox o
    set looks = o.looks + 1, look_at = to_timestamp(r.look_at)
   from jsonb_to_recordset(%(rows)s) as r(message_id uuid, fence int, looks smallint, look_at float8)
  where o.message_id = r.message_id and o.state = 'uncertain' and o.fence = r.fence and o.looks = r.looks
-   and o.look_at is not null
+   and o.look_at is not null and zapline.owns(%(owner)s, %(since)s, o.unit_id)
 returning o.message_id, o.look_at is null as waits;
 
 -- name: list_provable
@@ -69,6 +69,7 @@ with again as (
        set state = 'queued', resends = o.resends + 1, due_at = to_timestamp(%(now)s), look_at = null, looks = 0
       from jsonb_to_recordset(%(rows)s) as r(message_id uuid, fence int)
      where o.message_id = r.message_id and o.state = 'uncertain' and o.fence = r.fence and o.look_at is not null
+       and zapline.owns(%(owner)s, %(since)s, o.unit_id)
     returning o.message_id
 ), ended as (
     update zapline.attempts a set outcome = 'not_sent'
@@ -82,6 +83,7 @@ update zapline.outbox o
    set state = 'queued', resends = o.resends + 1, due_at = to_timestamp(%(now)s), look_at = null
   from jsonb_to_recordset(%(rows)s) as r(message_id uuid, fence int)
  where o.message_id = r.message_id and o.state = 'uncertain' and o.fence = r.fence and o.look_at is not null
+   and zapline.owns(%(owner)s, %(since)s, o.unit_id)
    and o.resends = 0 and (o.expires_at is null or o.expires_at > to_timestamp(%(now)s))
    and exists (select from zapline.unit_paces p where p.unit_id = o.unit_id and o.lane = any(p.resend_lanes))
    and exists (select from zapline.unit_whatsapp_connections c where c.unit_id = o.unit_id and c.store_kept)

@@ -1,5 +1,6 @@
 """Takes the epoch of the process that leads, and tells which database it leads on."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -19,13 +20,29 @@ class DatabasePlace:
     timeline: str
 
 
-async def take_epoch(conn: Connection, process: UUID, known: int) -> tuple[int, int]:
-    """Begin a new epoch, above ``known``; returns it and the one before. The caller holds the advisory lock."""
+async def _nothing_else(epoch: int) -> None:
+    pass
+
+
+async def take_epoch(
+    conn: Connection, process: UUID, known: int, also: Callable[[int], Awaitable[None]] = _nothing_else
+) -> tuple[int, int]:
+    """Begin a new epoch, above ``known``; returns it and the one before. The caller holds the advisory lock.
+
+    ``also`` is done under the new epoch, in the same transaction. Raises what it raises, DatabaseUnavailable and
+    StatementFailed; then no epoch has begun.
+    """
     async with conn.transaction():
         await _SQL.execute(conn, "take_role")
         row = await _SQL.one(conn, "take_epoch", process=process, known=known)
-    assert row is not None, "the migration has inserted it"
+        assert row is not None, "it is inserted"
+        await also(row.epoch)
     return row.epoch, row.earlier
+
+
+async def stay_engine(conn: Connection) -> None:
+    """Take the engine's role for the rest of the session, which commits without waiting for the disk."""
+    await _SQL.execute(conn, "stay_engine")
 
 
 async def read_clock(conn: Connection) -> float:

@@ -4,6 +4,11 @@
 -- The lock's connection has no role of its own.
 set local role zapline_engine;
 
+-- name: stay_engine
+-- The same, until the session ends. What it writes from then on are leases: they are worth nothing after a crash of the
+-- server, so no commit waits for its disk, nor for a standby.
+select set_config('role', 'zapline_engine', false) as role, set_config('synchronous_commit', 'off', false) as commits;
+
 -- name: take_epoch
 -- A new epoch, above all that are known; and the one before.
 with before as (select epoch from zapline.leader where id = 1)

@@ -65,6 +65,10 @@ class UnitRecord:
     recorded: tuple[Phase, Reason] | None = None
     journal_id: UUID | None = None
     applied_seq: Seq = _NOT_APPLIED
+    owner: UUID | None = None
+    """The node that it belongs to; None: nobody."""
+    epoch: int = 0
+    """Since which it does."""
 
 
 async def load_units(conn: Connection) -> list[UnitRecord]:

@@ -10,7 +10,7 @@ select u.id, u.name, u.time_zone, extract(epoch from u.created_at)::float8 as cr
        extract(epoch from c.archived_at)::float8 as archived_at, c.instance_id as instance, c.secret_generation,
        c.secret_digest, c.previous_secret_digest as previous_digest,
        extract(epoch from c.previous_secret_until)::float8 as previous_until,
-       c.earlier_secret_digests as earlier_digests, c.journal_id, c.applied_seq,
+       c.earlier_secret_digests as earlier_digests, c.journal_id, c.applied_seq, c.owner, c.epoch,
        c.phase, c.status_reason as reason, c.wanted, c.number, c.logout_pending,
        extract(epoch from c.connected_at)::float8 as connected_at,
        extract(epoch from c.disconnected_at)::float8 as disconnected_at,

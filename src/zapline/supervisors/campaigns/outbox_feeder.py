@@ -19,6 +19,7 @@ from zapline.sql.campaigns.campaign_enqueueing import ActiveCampaign
 from zapline.sql.outbound.unit_pace import read_pace
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
+from zapline.sql.postgres.nodes import UNCHECKED
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.campaign_progress import ProgressPublisher
 from zapline.supervisors.inbound.unit_state import Unit
@@ -132,23 +133,24 @@ class OutboxFeeder:
 
     async def _feed_campaign(self, conn: Connection, work: ActiveCampaign, now: float) -> float:
         """Feed one running campaign; return seconds until the next round."""
-        pace = await self._pace(conn, work.unit)
+        pace, unit = await self._pace(conn, work.unit), self._find(work.unit)
         if pace is None:
             return _HELD
+        held = unit.held if unit is not None else UNCHECKED
         opens = work.timing.window_opens_at(pace.zone, now)
         if opens is not None and work.due_before is not None and work.due_before < opens:
-            await campaign_enqueueing.postpone_queued(conn, work.id, opens)
+            await campaign_enqueueing.postpone_queued(conn, work.id, opens, held)
         if not work.pending:
-            if not work.open and await campaign_enqueueing.finish_campaign(conn, work.id, now):
+            if not work.open and await campaign_enqueueing.finish_campaign(conn, work.id, now, held):
                 _LOG.info("A campaign is done", campaign=str(work.id), unit=str(work.unit))
                 self._progress.changed(work.unit, work.id)
             return _RUNNING
-        if work.timing.opens_at(pace, now) != now or not self._can_send(work.unit):
+        if work.timing.opens_at(pace, now) != now or unit is None or not can_send(unit):
             return _HELD
         ahead = work.timing.queue_ahead(pace)
         room = min(ahead - work.fresh, _MAX_OPEN - work.open)
         if room > 0:
-            fed = await campaign_enqueueing.enqueue_next(conn, work, room, now, self._draw_spread)
+            fed = await campaign_enqueueing.enqueue_next(conn, work, room, now, self._draw_spread, held)
             if fed.queued:
                 self._wake_sender(work.unit)
             if fed.skipped:
@@ -163,7 +165,3 @@ class OutboxFeeder:
         if pace is not None:
             self._paces[unit] = (trio.current_time(), pace)
         return pace
-
-    def _can_send(self, id: UnitId) -> bool:
-        unit = self._find(id)
-        return unit is not None and can_send(unit)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from uuid import UUID
 
 import trio
 
@@ -19,7 +20,8 @@ from zapline.supervisors.health.outbound_checks import NO_OUTBOUND, OutboundRepo
 from zapline.supervisors.health.process_checks import ProcessReport, check_process
 from zapline.supervisors.health.server_checks import check_servers
 from zapline.supervisors.inbound.dispatcher import Dispatcher
-from zapline.supervisors.inbound.recorder import Recorder, RecorderStatistics
+from zapline.supervisors.inbound.pending_writes import RecorderStatistics
+from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import ActorActivity, Unit
 from zapline.supervisors.leadership import Leadership, LeadershipStatus
 from zapline.supervisors.servers.server_registry import ServerReport
@@ -52,6 +54,10 @@ class HealthReport:
     outbound: OutboundReport
     notifications: NotificationReport = NO_NOTIFICATIONS
     servers: tuple[ServerReport, ...] = ()
+    node: UUID | None = None
+    """As which this process owns the units; None while it does not lead."""
+    epoch: int | None = None
+    """Of its last lead; None: it has not led yet."""
 
 
 @dataclass(eq=False, repr=False)
@@ -139,6 +145,8 @@ class HealthMonitor:
             outbound=outbound,
             notifications=notifications,
             servers=tuple(servers),
+            node=self._leadership.standing.node,
+            epoch=self._leadership.standing.epoch,
         )
 
     def _process(self, recorder: RecorderStatistics, age: float) -> ProcessReport:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from zapline.supervisors.clock_watch import TOLERANCE
 from zapline.supervisors.health.check_result import HealthCheck, Verdict, expect_below, expect_none
-from zapline.supervisors.inbound.pending_writes import LaneState
-from zapline.supervisors.inbound.recorder import RecorderStatistics
+from zapline.supervisors.inbound.pending_writes import LaneState, RecorderStatistics
 from zapline.supervisors.leadership import LeadershipStatus
 
 _ADVICE: Mapping[LeadershipStatus, str] = {

@@ -1,8 +1,10 @@
 """What waits for the recorder: one unit's write, why it waits, and how a refused one is narrowed down."""
 
 import math
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -26,6 +28,17 @@ class LaneState(StrEnum):
     """Wrong schema, read-only server or missing resources: a person must act."""
 
 
+@dataclass(frozen=True, slots=True)
+class RecorderStatistics:
+    """``waiting``: writes not committed yet. ``trouble``: error of the first lane that has one, or None."""
+
+    waiting: int
+    states: tuple[LaneState, ...]
+    trouble: str | None
+    commits: int
+    last_commit_seconds: float
+
+
 class Postponed(Exception):
     """The database did not take a write for now; ``state`` says what is wrong."""
 
@@ -44,6 +57,14 @@ class Stopped(Postponed):
     """Schema, rights or resources are not as they should be, at least for this write."""
 
     state = LaneState.STOPPED
+
+
+class UnitsRefused(Postponed):
+    """The database was set back, or these units are another node's; the others of the batch can be stored."""
+
+    def __init__(self, text: str, units: Collection[UUID]) -> None:
+        super().__init__(text)
+        self.units = units
 
 
 class UnitMissing(RemoteError):

@@ -5,7 +5,6 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
 
 import structlog
 import trio
@@ -24,10 +23,12 @@ from zapline.supervisors.inbound.pending_writes import (
     LaneState,
     PendingWrite,
     Postponed,
+    RecorderStatistics,
     Stopped,
     TimedOut,
     TooLong,
     UnitMissing,
+    UnitsRefused,
     narrowed,
     retry_pause,
 )
@@ -54,17 +55,6 @@ _TIMEOUT_SQLSTATES = (_LOCK_TIMEOUT, "57014")
 _SHORT_LOCK_MS = 100
 """Lock timeout for a unit that has timed out before, so that it delays its lane less."""
 _LOG = structlog.get_logger(scope="Recorder")
-
-
-@dataclass(frozen=True, slots=True)
-class RecorderStatistics:
-    """``waiting``: writes not committed yet. ``trouble``: error of the first lane that has one, or None."""
-
-    waiting: int
-    states: tuple[LaneState, ...]
-    trouble: str | None
-    commits: int
-    last_commit_seconds: float
 
 
 class Recorder:
@@ -256,6 +246,13 @@ class _Lane:
         except TimedOut as timeout:
             await self._commit_one_by_one(batch, timeout)
             return
+        except UnitsRefused as refused:
+            for pending in batch:
+                if pending.write.unit_id in refused.units:
+                    self._postpone(pending, refused)
+            if rest := [pending for pending in batch if pending.write.unit_id not in refused.units]:
+                await self._commit(rest)
+            return
         except (StatementFailed, Stopped) as failure:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -290,7 +287,7 @@ class _Lane:
                 outcomes = await self._persist([pending.write], lock_timeout_ms=_SHORT_LOCK_MS)
             except TooLong as too_long:
                 await self._commit_in_parts(pending, too_long)
-            except TimedOut:
+            except (TimedOut, UnitsRefused):
                 self._postpone(pending, timeout)
             except (StatementFailed, Stopped) as failure:
                 await self._commit_in_parts(pending, failure)
@@ -298,8 +295,8 @@ class _Lane:
                 pending.finish(outcomes[pending.write.unit_id])
 
     def _postpone(self, pending: PendingWrite, why: Postponed) -> None:
-        """Try a write again a little later; meanwhile other units go on, but not its own."""
-        if pending.abandoned:
+        """Try a write again later, unless its actor has ended; meanwhile other units go on, but not its own."""
+        if pending.abandoned or pending.write.held.over:
             return
         pending.tries += 1
         pending.blocked, pending.stopped = str(why), why.state is LaneState.STOPPED
@@ -346,12 +343,14 @@ class _Lane:
     async def _persist(self, writes: list[UnitBatch], lock_timeout_ms: int | None = None) -> dict[UnitId, UnitOutcome]:
         """Run one transaction, and try again until the database takes it.
 
-        Raises StatementFailed for poison or a missing unit, TimedOut at a lock or statement timeout, and Stopped
-        where a person must act.
+        Raises StatementFailed for poison or a missing unit, TimedOut at a lock or statement timeout, Stopped where a
+        person must act, and UnitsRefused where units are not ours, or not as they were stored.
         """
         tries = races = 0
         while True:
             await self._may_write()
+            if over := [write.unit_id for write in writes if write.held.over]:
+                raise UnitsRefused("another node has owned the unit meanwhile", over)
             self.state = LaneState.WORKING if tries == 0 else self.state
             began = trio.current_time()
             try:
@@ -379,10 +378,11 @@ class _Lane:
                 self._note_failure(LaneState.RETRYING, str(failure))
                 pause = retry_pause(tries, self._draw_spread())
             except DatabaseUnavailable as failure:
+                self._note_failure(LaneState.RETRYING, str(failure))
                 if isinstance(failure, PositionRefused):
                     self.known.forget()
                     self._standing.check_again()
-                self._note_failure(LaneState.RETRYING, str(failure))
+                    raise UnitsRefused(str(failure), failure.units) from None
                 pause = retry_pause(tries, self._draw_spread())
             else:
                 self.trouble = None

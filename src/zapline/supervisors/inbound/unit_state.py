@@ -15,6 +15,7 @@ from zapline.domain.privacy.erasure import ErasedPeople
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.sql.inbound.recorder_types import EntryFacts, StoredPosition
 from zapline.sql.journal.schema import Entry
+from zapline.sql.postgres.nodes import Ownership
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.inbound.mailbox import DirectEntry, Mailbox
 from zapline.supervisors.inbound.server_standing import LineSettingsReport, RegistrationReport, ServerStanding
@@ -46,6 +47,8 @@ class Unit:
     """None until it is read from the database; until then webhooks are only journaled."""
     applied_seq: Seq = _NOTHING
     stored: StoredPosition = field(default_factory=StoredPosition)
+    held: Ownership = field(default_factory=Ownership)
+    """By what right this process acts for it."""
     connection_unwritten: bool = False
     """The database was set back: it does not hold the connection's row as memory has it."""
     catching_up: Seq | None = None

@@ -25,6 +25,7 @@ from zapline.sql.notifications import crm_webhooks, events
 from zapline.sql.notifications.crm_webhooks import ActiveHook, DueDelivery, HookTotals
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
+from zapline.sql.postgres.nodes import UNCHECKED, Ownership
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.notifications.crm_webhook_payloads import build_bodies
@@ -87,8 +88,13 @@ class CrmWebhookDelivery:
         clocks_agree: Callable[[], bool] = lambda: True,
         draw_spread: Callable[[], float] = random.random,
         wall: Callable[[], float] = time.time,
+        held: Callable[[UnitId], Ownership] = lambda unit: UNCHECKED,
     ) -> None:
-        """``clock`` decides (``ClockWatch.now``), ``wall`` is this machine's own; both return UTC seconds."""
+        """``clock`` decides (``ClockWatch.now``), ``wall`` is this machine's own; both return UTC seconds.
+
+        ``held``: by what right this process acts for a unit.
+        """
+        self._held = held
         self._pool = pool
         self._client = client
         self._may_write = may_write
@@ -189,13 +195,14 @@ class CrmWebhookDelivery:
                 return  # another process may have delivered while this one was not leading
             if body is None:
                 async with self._pool.connection() as conn:
-                    await crm_webhooks.bury_delivery(conn, hook.id, due.id, error="subject_gone", wall=self._wall())
+                    result = {"error": "subject_gone", "wall": self._wall(), "held": self._held(due.unit)}
+                    await crm_webhooks.bury_delivery(conn, hook.id, due.id, **result)  # type: ignore[arg-type]
             elif not await self._deliver(hook, state, due, body):
                 return
 
     async def _deliver(self, hook: ActiveHook, state: _HookState, due: DueDelivery, body: bytes) -> bool:
         """Make one delivery; return False if the hook must rest."""
-        status, retry_after, code = None, None, ""
+        status, retry_after, code, held = None, None, "", self._held(due.unit)
         try:
             answer = await self._client.post(hook.url, self._headers(hook, due, body), body)
             status, retry_after = answer.status, answer.retry_after
@@ -205,7 +212,7 @@ class CrmWebhookDelivery:
         self._counters.add("hook_deliveries", _outcome(verdict, status, code))
         async with self._pool.connection() as conn:
             if verdict is DeliveryVerdict.DELIVERED and status is not None:
-                await crm_webhooks.store_success(conn, hook.id, due.id, status=status, wall=self._wall())
+                await crm_webhooks.store_success(conn, hook.id, due.id, status=status, wall=self._wall(), held=held)
                 if state.failures >= PAUSE_AFTER_FAILURES or not state.proven:
                     await crm_webhooks.make_waiting_due(conn, hook.id, self._clock())
                 state.failures, state.proven = 0, True
@@ -214,7 +221,7 @@ class CrmWebhookDelivery:
             now = self._clock()
             wait = retry_delay(due.tries + 1, self._draw_spread(), retry_after)
             failing_since = await crm_webhooks.store_failure(
-                conn, hook.id, due.id, status=status, error=error, wait=wait, now=now, wall=self._wall()
+                conn, hook.id, due.id, status=status, error=error, wait=wait, now=now, wall=self._wall(), held=held
             )
             state.failures += 1
             reason = _reason_to_disable(verdict, state.failures, now - (failing_since or now))

@@ -152,14 +152,15 @@ class Sender:
 
     async def _claim(self, pacer: Pacer, lanes: list[Lane], at: Moment) -> ClaimResult | None:
         """Claim the next message; None: look again. Raises DatabaseUnavailable."""
-        context, state = self._context, self._state
-        attempt = context.new_id()
+        context, state, attempt = self._context, self._state, self._context.new_id()
         if context.stopping:
             return None
         state.claiming = attempt
         blocked = {*pacer.recipients_within_gap(at), *state.calls.values()}
         request = ClaimRequest(self._unit.id, attempt, at.wall, lanes, blocked, self._guard(), context.clocks_agree())
         result = await context.claims.claim(request)
+        if result.refused and self._guard() != request.guard:
+            return None  # it has changed meanwhile
         if result.refused:
             raise PositionRefused("the database was set back, or another process leads")
         if result.unreadable:
@@ -172,7 +173,8 @@ class Sender:
 
     def _guard(self) -> ClaimGuard:
         context, unit, last = self._context, self._unit, self._state.last_claim or (None, None)
-        return ClaimGuard(context.standing.epoch, context.intake.journal_id, unit.stored.seq, *last)
+        guard = ClaimGuard(context.standing.epoch, context.intake.journal_id, unit.stored.seq, *last)
+        return replace(guard, owner=unit.held.node, since=unit.held.epoch)
 
     async def _next_due(self, pacer: Pacer, at: Moment) -> float | None:
         """When the pace or its due time lets the next message be sent; None if no message waits for these."""
@@ -306,16 +308,14 @@ class Sender:
         campaign waits, because its brake reads what is stored.
         """
         state, context = self._state, self._context
-        outgoing, support = claimed.outgoing, context.support_of(self._unit)
-        call = SendCall(
-            claimed.attempt, claimed.message, claimed.fence, claimed.tries, claimed.address, outgoing.content
-        )
+        content, support = claimed.outgoing.content, context.support_of(self._unit)
+        call = SendCall(claimed.attempt, claimed.message, claimed.fence, claimed.tries, claimed.address, content)
         honoured: bool | None = None
         if missing:
             gone = SendFailure(UPLOAD_MISSING, "rejected", "the uploaded file is gone")
             answer = after_failure(call, gone, context.clock(), 0.0)
         else:
-            answer = await self._call(call, claimed, media, at, pacer.pace.typing_seconds(outgoing.content))
+            answer = await self._call(call, claimed, media, at, pacer.pace.typing_seconds(content))
             honoured = answer.external_id == claimed.chosen_id if answer.external_id is not None else None
         sent = answer.outcome not in ("not_sent", "rejected")
         pacer.record_end(context.moment(), claimed.recipient, claimed.lane, sent=sent)
@@ -331,7 +331,7 @@ class Sender:
         ended.set()
         state.wake_event.set()
         if honoured is not None:
-            await support.learn(send_route(outgoing.content), honoured)
+            await support.learn(send_route(content), honoured)
 
     def _refuse_if_late(self, claimed_at: Moment) -> None:
         """Raise TooLateToCall where somebody else may lead, or so much time has passed that he may have led meanwhile.

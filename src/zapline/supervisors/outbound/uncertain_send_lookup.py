@@ -18,6 +18,7 @@ from zapline.evolution.client.send_requests import stored_send_route
 from zapline.sql.journal.journal import Journal
 from zapline.sql.outbound import reconciliation, uncertain_sends
 from zapline.sql.outbound.uncertain_sends import UncertainSend
+from zapline.sql.postgres.nodes import UNCHECKED
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
@@ -155,6 +156,7 @@ class UncertainSendLookup:
     async def _look_up(self, id: UnitId, sends: Sequence[UncertainSend]) -> None:
         """Read the store for the time in which these may have been sent, and move on those that are not in it."""
         unit = self._roster.get(id)
+        held = unit.held if unit is not None else UNCHECKED
         began, complete, unsent = self._now(), None, list[UncertainSend]()
         if unit is not None and unit.shown is not None and unit.shown.phase is Phase.OPEN:
             try:
@@ -167,18 +169,20 @@ class UncertainSendLookup:
                 )
         async with self._pool.connection() as conn:
             if complete is None:
-                await uncertain_sends.postpone_lookup(conn, sends, self._now() + self._policy.retry_delay)
+                await uncertain_sends.postpone_lookup(conn, sends, self._now() + self._policy.retry_delay, held)
                 self._counters.add("looks", "later", len(sends))
                 return
-            not_sent = await uncertain_sends.requeue_unsent(conn, unsent, began)
+            not_sent = await uncertain_sends.requeue_unsent(conn, unsent, began, held)
             again = (
-                await uncertain_sends.requeue_missing(conn, sends, began, self._policy.min_age) if complete else set()
+                await uncertain_sends.requeue_missing(conn, sends, began, self._policy.min_age, held)
+                if complete
+                else set()
             )
             now = self._now()
             again |= not_sent
             left = [send for send in sends if send.message not in again]
             later, waiting = await uncertain_sends.schedule_next_lookup(
-                conn, [(send, self._next_lookup(send, now)) for send in left]
+                conn, [(send, self._next_lookup(send, now)) for send in left], held
             )
         self._report(id, len(sends), len(again), later, waiting)
         if again:

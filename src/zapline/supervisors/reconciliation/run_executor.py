@@ -115,7 +115,9 @@ class RunExecutor:
                 run.repaired += await line.repairs.count(conn, run.gap_since, self._clock.now())
                 # By a wrong clock it could stay in the future, and hide what is missed until then.
                 may_move = self._clock.agrees() and reached >= window.since
-                moved = may_move and await reconciliation.advance_watermark(conn, unit.id, window.since, reached)
+                moved = may_move and await reconciliation.advance_watermark(
+                    conn, unit.id, window.since, reached, unit.held
+                )
             if moved and line.row is not None:
                 line.row = replace(line.row, reconciled_until=reached)
         return True
@@ -124,9 +126,9 @@ class RunExecutor:
         now = self._clock.now()
         async with self._pool.connection() as conn:
             if not run.manual:
-                await reconciliation.store_run_end(conn, run.unit, now)
+                await reconciliation.store_run_end(conn, run.unit, now, line.unit.held)
             kept = await self._store_kept(conn, run, line.unit.record.evolution_server_since or 0.0)
-            changed = kept is not None and await reconciliation.store_history_kept(conn, run.unit, kept)
+            changed = kept is not None and await reconciliation.store_history_kept(conn, run.unit, kept, line.unit.held)
         if changed and kept is False:
             _LOG.warning(STORE_OFF, unit=str(run.unit))
         if line.row is not None:

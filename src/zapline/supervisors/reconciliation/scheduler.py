@@ -240,7 +240,7 @@ class Reconciler:
             line.gap_unwritten, gap = False, line.gap
             try:
                 async with self._pool.connection() as conn:
-                    await reconciliation.store_gap(conn, line.unit.id, gap)
+                    line.gap_unwritten = not await reconciliation.store_gap(conn, line.unit.id, gap, line.unit.held)
                 line.gap_stored = gap is not None
             except RemoteError as failure:
                 line.gap_unwritten = True

@@ -305,7 +305,8 @@ class UnitActor:
         stored = turn.state.stored if changed else None
         position = reached if reached is not None and reached > unit.applied_seq else None
         large = sum(len(entry.body) for entry in turn.writes) > IN_A_THREAD_BYTES * 4
-        arguments = (unit.id, turn.writes, stored, position, context.journal.journal_id, unit.stored, turn.changes)
+        known = (context.journal.journal_id, unit.stored, turn.changes, unit.held)
+        arguments = (unit.id, turn.writes, stored, position, *known)
         with self._blame.on([*turn.entries, *(direct.entry for direct in turn.direct)]):
             write = await trio.to_thread.run_sync(prepare_batch, *arguments) if large else prepare_batch(*arguments)
         self._set_activity(ActorActivity.RECORDING)

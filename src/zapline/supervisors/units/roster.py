@@ -15,6 +15,7 @@ from zapline.domain.line.events import ConnectionEvent
 from zapline.domain.line.reasons import Phase
 from zapline.domain.restart_policy import GiveUp, RestartIntensity
 from zapline.sql.inbound.recorder_transaction import applied_position
+from zapline.sql.postgres.nodes import Ownership
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.server_standing import ServerStanding
@@ -104,22 +105,34 @@ class Roster:
 
     # -- changing --------------------------------------------------------------------------------------------
 
-    def apply(self, records: Iterable[UnitRecord], journal_id: UUID, stale: bool = False) -> None:
+    def apply(
+        self,
+        records: Iterable[UnitRecord],
+        journal_id: UUID,
+        stale: bool = False,
+        owned: Callable[[UnitRecord], bool] = lambda record: True,
+    ) -> None:
         """Start new units, update changed ones, stop those that are archived or gone.
 
-        ``stale``: another process has written meanwhile, so that the states in memory count no more.
+        ``stale``: another process has written meanwhile, so that the states in memory count no more. ``owned``: whether
+        a unit is this process's. One that is not has its webhooks journaled; if its actor runs, what it writes is
+        refused until it is known whose the unit is.
         """
         listed = {record.id: record for record in records}
         for removed in self._units.keys() - listed.keys():
             self._stop(self._units.pop(removed))
         for record in listed.values():
             unit = self._units.get(record.id)
-            if unit is not None and stale and unit.state is not None and record.stored is not None:
+            ours = owned(record) and record.stored is not None
+            if unit is not None and stale and unit.state is not None and ours:
                 self._stop(unit)
                 unit.state, unit.uncommitted = None, None
+                unit.held.over, unit.held = True, Ownership()
             if unit is None:
                 unit = self._units[record.id] = unit_from_record(replace(record, stored=None, applied_seq=Seq(0)))
-            if unit.state is None and record.stored is not None:
+            if ours:
+                unit.held.node, unit.held.epoch = record.owner, record.epoch
+            if unit.state is None and ours:
                 read = unit_from_record(record)
                 unit.state, unit.changes_stored, unit.recorded = read.state, read.changes_stored, read.recorded
                 # If the position belongs to another journal, all entries of this one are new.

@@ -1,6 +1,6 @@
 """Commands on units, for the HTTP handlers and the command line: create, connect, rotate secrets, replay."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -23,6 +23,7 @@ from zapline.domain.privacy.erasure import ErasedPeople
 from zapline.sql.health import dead_letters
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.nodes import UNCHECKED, Ownership, adopt_units
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy.erasure import load_erased_people
 from zapline.sql.units.units import (
@@ -116,9 +117,13 @@ class UnitCommands:
         on_loaded: Callable[[], None] = lambda: None,
         new_id: Callable[[], UUID] = uuid4,
         servers: ServerDirectory | None = None,
+        standing: WriterStanding | None = None,
     ) -> None:
-        """``on_loaded`` is called whenever the units were read from the database."""
-        self._servers = servers
+        """``on_loaded`` is called whenever the units were read from the database.
+
+        ``standing``: of this process; None: whose the units are is not asked.
+        """
+        self._servers, self._standing = servers, standing
         self._pool = pool
         self._journal = journal
         self._roster = roster
@@ -138,13 +143,15 @@ class UnitCommands:
         """
         comparison = self._comparison
         async with self._reloading:
+            node = self._node
             records, erased, view = await self._load(standing is not None)
             while comparison is not None and (comparison.is_due if view is None else not comparison.fits(view)):
                 records, erased, view = await self._load(True)  # the journal was opened or replaced meanwhile
             set_back: list[UnitId] = []
             if comparison is not None and view is not None:
                 set_back = await comparison.prepare(records, view, standing is not None and standing.moved)
-            self._roster.apply(records, self._journal.journal_id, standing is not None and standing.stale)
+            mine = self._owned(records, node)
+            self._roster.apply(records, self._journal.journal_id, standing is not None and standing.stale, mine)
             for unit in self._roster.units():  # before any of their actors runs
                 unit.erased = erased.get(unit.id)
             if comparison is not None:
@@ -152,12 +159,36 @@ class UnitCommands:
             self._on_loaded()
         return len(self._roster.units())
 
+    @property
+    def _node(self) -> UUID | None:
+        return self._standing.node if self._standing is not None else None
+
+    def _owned(self, records: Sequence[UnitRecord], node: UUID | None) -> Callable[[UnitRecord], bool]:
+        """Whether a unit belongs to this process, which was ``node`` before they were read.
+
+        Has the lead taken anew where one belongs to somebody else: the database was set back.
+        """
+        if self._standing is None:
+            return lambda record: True
+        if node is None or self._standing.node != node:
+            return lambda record: False  # they are read again once it leads
+        if any(record.owner not in (None, node) for record in records):
+            self._standing.check_again()
+        return lambda record: record.owner == node
+
+    def held(self, unit: UnitId) -> Ownership:
+        """By what right this process acts for a unit."""
+        known = self._roster.get(unit)
+        return known.held if known is not None else UNCHECKED
+
     async def _load(self, leads: bool) -> tuple[list[UnitRecord], dict[UnitId, ErasedPeople], DatabaseView | None]:
         """Read the units into the snapshot; and what the database knows of the journal, if that is to be compared."""
         comparison, view = self._comparison, None
         async with self._pool.connection() as conn:
             for unit in filter(has_confirmed_secret, self._roster.units()):
                 await end_earlier_secrets(conn, unit.id, unit.record.secret_generation)
+            if self._node is not None:
+                await adopt_units(conn, self._node)
             records = await self._load_records(conn)
             erased = await load_erased_people(conn, self._policy.erasure_key)
             if comparison is not None and (leads or comparison.is_due):

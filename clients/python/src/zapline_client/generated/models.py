@@ -287,6 +287,10 @@ class Database(TypedDict):
     standing: Standing
     latencySeconds: float | None
     """Null while it is away."""
+    node: str | None
+    """As which this process owns the units, anew each time. Null: it does not lead."""
+    epoch: int | None
+    """Since which it does; grows with each new owner."""
 
 
 class Delivery(TypedDict):
