@@ -24,6 +24,7 @@ class Page(HTMLParser):
         self.inline_code: list[str] = []
         """Scripts and styles within the page."""
         self._texts: list[str] = []
+        self._in_field = False
         self._form: dict[str, str] | None = None
         self.feed(text)
 
@@ -37,21 +38,26 @@ class Page(HTMLParser):
             self.inline_code.append(tag)
         if tag == "a":
             self.links.append(attributes.get("href", ""))
+        if tag == "textarea":
+            self._in_field = True
         if tag == "form":
             self._form = self.forms.setdefault(attributes.get("action", ""), {})
         if tag == "input" and self._form is not None and attributes.get("type") == "hidden":
             self._form[attributes["name"]] = attributes.get("value", "")
 
     def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea":
+            self._in_field = False
         if tag == "form":
             self._form = None
 
     def handle_data(self, data: str) -> None:
-        self._texts.append(data)
+        if not self._in_field:
+            self._texts.append(data)
 
     @property
     def visible_text(self) -> str:
-        """The text of the page; white space is one space."""
+        """The text of the page, without what stands in fields; white space is one space."""
         return " ".join(" ".join(self._texts).split())
 
 
