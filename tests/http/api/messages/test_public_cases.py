@@ -16,8 +16,8 @@ from support.crm_receiver import CrmReceiver, crm_receiver
 from support.event_stream import Stream, watching
 from support.public_cases import CASES, OWN, Body, Case
 
-OF_ONE_UNIT = {"id", "seq", "conversationId", "receivedAt", "createdAt"}
-"""What differs from unit to unit, and from order to order."""
+OF_ONE_UNIT = {"id", "seq", "conversationId", "receivedAt", "createdAt", "lastMessage", "unreadCount"}
+"""What differs from unit to unit, and from order to order: of messages of one second the last is the last to arrive."""
 
 OF_DELETED = {"text", "deletedAt", "editedAt", "editTextUnknown", "detail", "media", "quoted"}
 """What a message said may have been told before it was deleted."""
