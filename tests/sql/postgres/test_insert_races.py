@@ -29,6 +29,8 @@ UNIQUE_BESIDES = {
     "campaigns": {("id",): "new"},
     "admins": {("id",): "new"},
     "dead_letters": {("id",): "new"},
+    "message_changes": {("id",): "new"},
+    "evolution_servers": {("url",): "an administrator adds a server, and is told where the address has another name"},
 }
 """Unique keys that an insert does not name, and why two that insert at once cannot meet in them alone."""
 

@@ -92,13 +92,13 @@ async def change_server(conn: Connection, name: str, change: ServerChange) -> No
             raise ServerExists("another server has this address") from failure
         raise
     if row is None:
-        raise unknown(name)
+        raise unknown()
 
 
 async def remove_server(conn: Connection, name: str) -> None:
     """Remove a server, and its key. Raises UnknownServer, ServerInUse."""
     if name == ENVIRONMENT or await _SQL.one(conn, "lock_for_removal", name=name) is None:
-        raise unknown(name)
+        raise unknown()
     if await _SQL.one(conn, "remove_server", name=name) is None:
         raise ServerInUse(Sentence("units live on {name}; move them to another server first", name=name))
 
@@ -106,7 +106,7 @@ async def remove_server(conn: Connection, name: str) -> None:
 async def lock_server(conn: Connection, name: str | None) -> None:
     """Keep a server from being removed until the transaction ends. Raises UnknownServer."""
     if name is not None and await _SQL.one(conn, "lock_server", name=name) is None:
-        raise unknown(name)
+        raise unknown()
 
 
 async def move_unit(conn: Connection, unit: UnitId, origin: str | None, to: str | None) -> bool:
@@ -119,6 +119,6 @@ async def move_unit(conn: Connection, unit: UnitId, origin: str | None, to: str 
     return await _SQL.one(conn, "move_unit", **arguments) is not None
 
 
-def unknown(name: str) -> UnknownServer:
-    """The error for a name that no server at work has."""
-    return UnknownServer(Sentence("there is no Evolution server called {name}", name=name[:40]))
+def unknown() -> UnknownServer:
+    """The error for a name that no server at work has. It does not repeat the name."""
+    return UnknownServer("there is no Evolution server of this name")

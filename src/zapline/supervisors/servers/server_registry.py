@@ -110,7 +110,7 @@ class ServerRegistry:
         for server in self.report(roster):
             if server.name == name:
                 return server
-        raise unknown(name)
+        raise unknown()
 
     def place(self, roster: Roster, wanted: str | None) -> str | None:
         """Where a new unit is to live; None is the environment's server. ``wanted``: the one that somebody has chosen.
