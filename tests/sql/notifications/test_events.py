@@ -15,6 +15,7 @@ from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.row_level_security import grant_scope
 from zapline.sql.units.units import insert_unit
+from zapline.supervisors.counters import Counters
 from zapline.supervisors.notifications.event_log import EventLog
 
 TELL = "select zapline.tell(array[(%s, 'message.received', %s, null, null)::zapline.news])"
@@ -38,8 +39,10 @@ async def test_no_event_is_passed_over_that_commits_later_than_its_place(databas
         await insert_organization(late, organization, "Rede")
         await add_unit(late, organization, unit)
         grant = OrganizationGrant(organization, None, frozenset({unit}))
-        wanted, log = EventFilter(organization), EventLog(pool, readers)
+        counters = Counters(trio.current_time)
+        wanted, log = EventFilter(organization), EventLog(pool, readers, counters)
         first, second, third = uuid4(), uuid4(), uuid4()
+        other = await make_unit(late)
         nursery.start_soon(log.run)
         with log.reading(), trio.fail_after(60):
             while log.through is None:
@@ -64,12 +67,30 @@ async def test_no_event_is_passed_over_that_commits_later_than_its_place(databas
                 found = await events.list_events(conn, wanted, begin, log.through, 10)
             assert [each.told.subject for each in found] == [first, second, third]
             assert (await log.read(wanted, grant, begin)).gone == 3, "nothing is left of these messages"
+            assert counters.total("stream_events_gone") == 3
+            assert log.concerns(begin, organization, [unit])
+            assert log.concerns(begin, organization, None)
+            assert log.concerns(begin - 1, organization, [other]), "nobody has followed that"
+            for units in ([other], []):
+                assert not log.concerns(begin, organization, units)
+            assert not log.concerns(begin, uuid4(), None)
+            assert not log.concerns(begin + 3, organization, [unit])
         assert await events.prune_events(late, 1, 10) == 0
         await late.execute(
             "update zapline.events set created_at = now() - interval '4 days' where seq <= %s", (begin + 2,)
         )
         assert await events.prune_events(late, 3, 10) == 2
         assert (await events.load_position(late)).pruned_through == begin + 2
+        await late.execute(TELL, (unit, uuid4()))
+        with log.reading() as reader, trio.fail_after(60):
+            assert log.through is None, "nobody has followed it meanwhile"
+            assert not log.is_fresh(reader)
+            while not log.is_fresh(reader):
+                await log.moved.wait()
+            assert (log.through, log.pruned_through) == (begin + 4, begin + 2)
+            await late.execute("update zapline.event_log set pruned_through = %s", (begin + 3,))
+            page = await log.read(wanted, grant, begin)
+            assert page.pruned_through == begin + 3, "as of when the page was read"
         nursery.cancel_scope.cancel()
 
 

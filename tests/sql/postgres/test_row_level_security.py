@@ -21,7 +21,6 @@ ENGINE_ALONE = {
     "access_tokens",
     "control_requests",
     "erased_people",
-    "event_log",
     "evolution_servers",
     "leader",
     "nodes",
@@ -32,8 +31,8 @@ SEEN_BY_UNITS = {
     *("outbox", "campaigns", "campaign_recipients"),
 }
 """What a transaction of an organization's token sees of the units that it opens: what hooks and streams tell."""
-OF_ORGANIZATIONS = {"organizations"}
-"""Seen by whoever has a token of that organization."""
+OF_ORGANIZATIONS = {"event_log", "organizations"}
+"""Seen by whoever has a token of an organization; of organizations his own."""
 OF_ALL = {"health_samples", "message_id_support"}
 """Tables about the whole installation are for administrators."""
 TABLES = """

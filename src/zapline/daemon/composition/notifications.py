@@ -79,7 +79,7 @@ async def open_notifications(
     # deliveries, nor the lookups of media URLs.
     resolver = partial(resolve_host, limiter=trio.CapacityLimiter(2 * MAX_CALLS))
     async with open_crm_client(clock, resolver, private=private) as client:
-        sealer, log = HeaderSealer(derive(master_key, "hook headers")), EventLog(pool, readers)
+        sealer, log = HeaderSealer(derive(master_key, "hook headers")), EventLog(pool, readers, counters)
         parts = (pool, client, leadership.may_write, signing_key, sealer, counters)
         delivery = CrmWebhookDelivery(
             *parts, clock, leadership.clock.agrees, wall=leadership.clock.wall, held=commands.held

@@ -221,6 +221,10 @@ COUNTERS = (
             *("timeout", "address_refused", "tls_failed", "unreachable", "broken_connection"),
         ),
     ),
+    Counter(
+        "hook_headers_unreadable", "Webhooks to CRMs that went without their headers: encrypted under another key."
+    ),
+    Counter("stream_events_gone", "Events that a stream passed over because nothing is left of what they tell."),
     Counter("reconciliations", "Comparisons of a line with Evolution's store.", "end", ("done", "failed")),
 )
 

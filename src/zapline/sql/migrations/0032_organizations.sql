@@ -60,10 +60,10 @@ begin
 end
 $$;
 create policy api on zapline.organizations to zapline_api using (
-    id = nullif(current_setting('zapline.organization', true), '')::uuid
-    or current_setting('zapline.scope', true) = 'admin');
+    id = (select nullif(current_setting('zapline.organization', true), '')::uuid)
+    or (select current_setting('zapline.scope', true)) = 'admin');
 create policy api on zapline.organization_units to zapline_api using (
-    unit_id = nullif(current_setting('zapline.unit', true), '')::uuid
-    or organization_id = nullif(current_setting('zapline.organization', true), '')::uuid
-       and unit_id = any(nullif(current_setting('zapline.units', true), '')::uuid[])
-    or current_setting('zapline.scope', true) = 'admin');
+    unit_id = (select nullif(current_setting('zapline.unit', true), '')::uuid)
+    or organization_id = (select nullif(current_setting('zapline.organization', true), '')::uuid)
+       and unit_id = any((select nullif(current_setting('zapline.units', true), '')::uuid[])::uuid[])
+    or (select current_setting('zapline.scope', true)) = 'admin');

@@ -53,8 +53,14 @@ $$;
 grant usage, select on sequence zapline.events_seq_seq to zapline_engine;
 grant select on zapline.events to zapline_api;
 create policy api on zapline.events to zapline_api using (
-    unit_id = nullif(current_setting('zapline.unit', true), '')::uuid
-    or current_setting('zapline.scope', true) = 'admin');
+    unit_id = (select nullif(current_setting('zapline.unit', true), '')::uuid)
+    or (select current_setting('zapline.scope', true)) = 'admin');
+
+-- A stream is told whether events behind its place were deleted.
+grant select on zapline.event_log to zapline_api;
+create policy api on zapline.event_log to zapline_api using (
+    (select nullif(current_setting('zapline.organization', true), '')) is not null
+    or (select current_setting('zapline.scope', true)) = 'admin');
 
 -- A transaction of an organization's token sees what its hooks and its stream tell: rows of the units that it opens, and
 -- those hooks of the organization that are told of no other.
@@ -66,14 +72,14 @@ begin
                                 'conversations', 'contacts', 'outbox', 'campaigns', 'campaign_recipients']
     loop
         execute format($f$create policy organization on zapline.%I for select to zapline_api using (
-            unit_id = any(nullif(current_setting('zapline.units', true), '')::uuid[]))$f$, name);
+            unit_id = any((select nullif(current_setting('zapline.units', true), '')::uuid[])::uuid[]))$f$, name);
     end loop;
 end
 $$;
 create policy organization on zapline.hooks for select to zapline_api using (
-    organization_id = nullif(current_setting('zapline.organization', true), '')::uuid
-    and (current_setting('zapline.chosen', true) = 'all'
-         or units <@ nullif(nullif(current_setting('zapline.chosen', true), 'all'), '')::uuid[]));
+    organization_id = (select nullif(current_setting('zapline.organization', true), '')::uuid)
+    and ((select current_setting('zapline.chosen', true)) = 'all'
+         or units <@ (select nullif(nullif(current_setting('zapline.chosen', true), 'all'), '')::uuid[])));
 
 -- A piece of news: `happened_at` null: it has just happened.
 create type zapline.news as (

@@ -41,6 +41,16 @@ async def load_position(conn: Connection) -> LogPosition:
     return LogPosition(*await _SQL.one(conn, "load_position"))
 
 
+async def load_pruned_through(conn: Connection) -> int:
+    """Up to which place events were deleted for their age."""
+    return int((await _SQL.one(conn, "load_pruned_through")).pruned_through)
+
+
+async def list_latest(conn: Connection, after: int, until: int) -> dict[UUID, int]:
+    """The last place behind ``after`` up to ``until`` of each unit, and of each organization, by their ids."""
+    return {row.id: row.seq for row in await _SQL.rows(conn, "list_latest", after=after, until=until)}
+
+
 async def list_writers(conn: Connection) -> frozenset[str]:
     """Transactions that are writing events now, by their names."""
     return frozenset(row.writer for row in await _SQL.rows(conn, "list_writers"))

@@ -5,6 +5,21 @@
 select coalesce(pg_sequence_last_value('zapline.events_seq_seq'::regclass), 0) as last,
        coalesce((select pruned_through from zapline.event_log), 0) as pruned_through;
 
+-- name: load_pruned_through
+-- Up to where events were deleted for their age.
+select coalesce((select pruned_through from zapline.event_log), 0) as pruned_through;
+
+-- name: list_latest
+-- The last place of each unit between two places, and of each organization.
+with latest as (
+    select e.unit_id, max(e.seq) as seq
+      from zapline.events e where e.seq > %(after)s and e.seq <= %(until)s group by e.unit_id
+)
+select l.unit_id as id, l.seq from latest l
+union all
+select o.organization_id, max(l.seq)
+  from latest l join zapline.organization_units o on o.unit_id = l.unit_id group by o.organization_id;
+
 -- name: list_writers
 -- Transactions that may yet commit events with places that are given already: whoever has begun to write events holds
 -- this lock until the end.

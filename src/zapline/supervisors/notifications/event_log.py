@@ -1,8 +1,9 @@
 """Follows the log of events: up to which place it is complete, and what of it an organization is told."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from uuid import UUID
 
 import structlog
 import trio
@@ -14,12 +15,15 @@ from zapline.sql.notifications import events
 from zapline.sql.notifications.events import EventFilter
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.row_level_security import grant_scope
+from zapline.supervisors.counters import Counters
 from zapline.supervisors.notifications.crm_webhook_payloads import build_bodies
 
 WINDOW = 5000
 """Places of the log that one query looks at: whoever comes back after a day reads it in steps."""
 BATCH = 200
 """Events that one query returns."""
+_MAX_READS = 2
+"""Pages that are read at once: the API's pool is small, and its requests go first."""
 _POLL = 5.0
 """Seconds between two looks while somebody reads and nothing wakes: for events that another process has stored."""
 _MIN_PAUSE = 0.05
@@ -41,18 +45,23 @@ class ToldEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events in their order. ``after``: the place to go on behind. ``gone``: events that nothing is left of."""
+    """Events in their order. ``after``: the place to go on behind. ``gone``: events that nothing is left of.
+
+    ``pruned_through``: up to where events were deleted for their age when this was read.
+    """
 
     events: Sequence[ToldEvent]
     after: int
     gone: int
+    pruned_through: int
 
 
 class EventLog:
     """One for the process. ``pool`` is the engine's, ``readers`` that of the API's role."""
 
-    def __init__(self, pool: Pool, readers: Pool | None = None) -> None:
+    def __init__(self, pool: Pool, readers: Pool | None, counters: Counters) -> None:
         self._pool = pool
+        self._counters = counters
         self._readers = readers if readers is not None else pool
         self.through: int | None = None
         """All events up to this place are visible, and none of them can still come; None: not known yet."""
@@ -62,6 +71,12 @@ class EventLog:
         self.closed = False
         self._wanted = trio.Event()
         self._readers_now = 0
+        self._came, self._looked_for = 0, 0
+        """Readers that have come, and how many of them had come when the last complete look began."""
+        self._latest: dict[UUID, int] = {}
+        """The last place of each unit, and of each organization, behind ``_latest_from``."""
+        self._latest_from = 0
+        self._reads = trio.CapacityLimiter(_MAX_READS)
 
     def wake(self, unit: UnitId) -> None:
         """Look soon: something has happened to a unit."""
@@ -74,14 +89,27 @@ class EventLog:
         self.moved.set()
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
-        """While this is entered, the log is followed."""
+    def reading(self) -> Iterator[int]:
+        """While this is entered, the log is followed. Yields the reader's number, for ``is_fresh``."""
+        if not self._readers_now:
+            self.through = None  # nobody has followed the log for a while
         self._readers_now += 1
+        self._came += 1
         self._wanted.set()
         try:
-            yield
+            yield self._came
         finally:
             self._readers_now -= 1
+
+    def is_fresh(self, reader: int) -> bool:
+        """Whether ``through`` was found after this reader had come; ``moved`` is set once it is."""
+        return self.through is not None and self._looked_for >= reader
+
+    def concerns(self, after: int, organization: UUID, units: Iterable[UnitId] | None) -> bool:
+        """Whether there may be events behind ``after`` of one of the units; None: of any of the organization."""
+        if after < self._latest_from:
+            return True
+        return any(self._latest.get(each, 0) > after for each in (units if units is not None else (organization,)))
 
     async def run(self) -> None:
         """Follow the log while somebody reads it, until cancelled."""
@@ -101,6 +129,7 @@ class EventLog:
         A place is given before its transaction commits: whoever holds one up to the last was writing when that was
         read, and is waited for.
         """
+        came = self._came
         async with self._pool.connection() as conn:
             position = await events.load_position(conn)
             writers = await events.list_writers(conn)
@@ -112,9 +141,18 @@ class EventLog:
             await trio.sleep(_WRITERS_EVERY)
             async with self._pool.connection() as conn:
                 writers &= await events.list_writers(conn)
-        self.pruned_through = position.pruned_through
-        if self.through != position.last:  # less where the database was set back
-            self.through = position.last
+        known, latest = self.through, None
+        if known is not None and known <= position.last <= known + WINDOW:
+            async with self._pool.connection() as conn:
+                latest = await events.list_latest(conn, known, position.last)
+        if latest is None or self.through is None:
+            self._latest, self._latest_from = {}, position.last
+        else:
+            self._latest.update(latest)
+        told = self.through != position.last or self._looked_for < came
+        self.pruned_through, self._looked_for = position.pruned_through, came
+        self.through = position.last  # less where the database was set back
+        if told:
             moved, self.moved = self.moved, trio.Event()
             moved.set()
 
@@ -123,13 +161,21 @@ class EventLog:
 
         Raises DatabaseUnavailable, StatementFailed.
         """
-        until = min(self.through or 0, after + WINDOW)
-        async with grant_scope(self._readers, grant) as conn:
-            found = await events.list_events(conn, wanted, after, until, BATCH)
-            bodies = await build_bodies(conn, [event.told for event in found])
+        if grant is not None:
+            seen = grant.units if wanted.units is None else grant.units.intersection(wanted.units)
+            wanted = replace(wanted, units=tuple(seen))
+        async with self._reads:
+            until = min(self.through or 0, after + WINDOW)
+            async with grant_scope(self._readers, grant) as conn:
+                found = await events.list_events(conn, wanted, after, until, BATCH)
+                bodies = await build_bodies(conn, [event.told for event in found])
+                pruned_through = await events.load_pruned_through(conn)  # last: what was deleted until then is known
         told = [
             ToldEvent(event.seq, event.told.event, body)
             for event, body in zip(found, bodies, strict=True)
             if body is not None
         ]
-        return EventPage(told, found[-1].seq if len(found) == BATCH else until, len(found) - len(told))
+        gone = len(found) - len(told)
+        if gone:
+            self._counters.add("stream_events_gone", amount=gone)
+        return EventPage(told, found[-1].seq if len(found) == BATCH else max(after, until), gone, pruned_through)

@@ -1,6 +1,6 @@
 """Streams the events of an organization's units as server-sent events, from any place in the log of events on."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Annotated
 from uuid import UUID
 
@@ -97,12 +97,12 @@ class OrganizationEventRoutes:
         self, wanted: EventFilter, caller: Principal, after: int | None, check: CallerCheck
     ) -> AsyncIterator[bytes]:
         log = self._log
-        with self._streams.count_stream(wanted.organization), log.reading():
+        with self._streams.count_stream(wanted.organization), log.reading() as reader:
             yield RETRY_LINE
-            while log.through is None and not log.closed:
-                await self._wait(HEARTBEAT)
-                yield b": \n\n"
-            position, first = self._begin(wanted, caller, after)
+            while not log.is_fresh(reader) and not log.closed:
+                if not await self._wait(HEARTBEAT):
+                    yield b": \n\n"
+            position, first = self._begin(wanted, caller, after, log.pruned_through)
             yield first
             recheck_at, revocations = trio.current_time() + RECHECK_ACCESS, self._streams.revocations()
             while not log.closed:
@@ -113,9 +113,11 @@ class OrganizationEventRoutes:
                         return
                     caller, recheck_at = current, trio.current_time() + RECHECK_ACCESS
                 through = log.through or 0
-                if position > through or position < log.pruned_through:
-                    position, first = self._begin(wanted, caller, position)
+                if position > through:
+                    position, first = self._begin(wanted, caller, position, log.pruned_through)
                     yield first
+                if position < through and not log.concerns(position, wanted.organization, _seen(wanted, caller)):
+                    position = through
                 if position >= through:
                     if not await self._wait(HEARTBEAT):
                         yield b"id: %d\n: \n\n" % position
@@ -126,20 +128,26 @@ class OrganizationEventRoutes:
                     yield b": \n\n"
                     await self._wait(HEARTBEAT)
                     continue
+                if position < page.pruned_through:
+                    position, first = self._begin(wanted, caller, position, page.pruned_through)
+                    yield first
+                    continue
                 position = page.after
                 if page.events:
                     yield b"".join(encode_event(str(each.seq), each.kind, each.body) for each in page.events)
-                    await trio.sleep(BATCH_SECONDS)
+                else:
+                    yield b"id: %d\n: \n\n" % position
+                await trio.sleep(BATCH_SECONDS)
 
-    def _begin(self, wanted: EventFilter, caller: Principal, after: int | None) -> tuple[int, bytes]:
-        """The place to begin behind, and the first events."""
-        log, through = self._log, self._log.through or 0
+    def _begin(self, wanted: EventFilter, caller: Principal, after: int | None, pruned: int) -> tuple[int, bytes]:
+        """The place to begin behind, and the first events. ``pruned``: up to where events were deleted."""
+        through = self._log.through or 0
         position = through if after is None else after
         reset = None
         if position > through:
             position, reset = through, "ahead"
-        elif position < log.pruned_through:
-            position, reset = log.pruned_through, "too_old"
+        elif position < pruned:
+            position, reset = pruned, "too_old"
         units: list[UUID] | None = sorted(caller.grant.units) if caller.grant is not None else None
         hello = StreamHello(wanted.organization, position, units)
         first = encode_event(str(position), "hello", msgspec.json.encode(hello))
@@ -153,6 +161,13 @@ class OrganizationEventRoutes:
             await self._log.moved.wait()
             return True
         return False
+
+
+def _seen(wanted: EventFilter, caller: Principal) -> Collection[UnitId] | None:
+    """The units that the stream tells of; None: all of the organization."""
+    if caller.grant is None or wanted.units is None:
+        return caller.grant.units if caller.grant is not None else wanted.units
+    return caller.grant.units.intersection(wanted.units)
 
 
 async def _current(check: CallerCheck, caller: Principal) -> Principal | None:
