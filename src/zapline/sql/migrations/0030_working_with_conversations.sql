@@ -1,5 +1,4 @@
--- Conversations to work with: messages found by their words, edits and deletions that are asked of WhatsApp,
--- conversations marked as unread, quick replies.
+-- Conversations to work with: messages found by their words, edits and deletions that are asked of WhatsApp.
 
 -- A text as people search for it: small letters without accents, in whatever form they came. (By the collation "C", which
 -- every database has: an index must not depend on another server's idea of letters.)
@@ -66,34 +65,11 @@ create unique index message_changes_open on zapline.message_changes (message_id)
 create index message_changes_by_message on zapline.message_changes (message_id, asked_at desc, id desc);
 create index message_changes_due on zapline.message_changes (look_at) where state in ('calling', 'uncertain');
 
--- Texts that are written often, by a word.
-create table zapline.quick_replies (
-    id         uuid primary key,
-    unit_id    uuid not null references zapline.units,
-    shortcut   text not null check (shortcut ~ '^[^\s/]{1,40}$'),
-    text       text not null check (length(text) between 1 and 4096),
-    created_at timestamptz not null default now(),
-    updated_at timestamptz not null default now(),
-    unique (unit_id, shortcut)
-);
-
--- A person wants to see the conversation among the unread ones, although he has read it. Null: not so.
-alter table zapline.conversations add column marked_unread_at timestamptz;
-
-do $$
-declare
-    name text;
-begin
-    foreach name in array array['message_changes', 'quick_replies']
-    loop
-        execute format('alter table zapline.%I enable row level security', name);
-        execute format('alter table zapline.%I force row level security', name);
-        execute format('create policy engine on zapline.%I to zapline_engine using (true) with check (true)', name);
-        execute format($f$create policy api on zapline.%I to zapline_api using (
-            unit_id = (select nullif(current_setting('zapline.unit', true), '')::uuid)
-            or (select current_setting('zapline.scope', true)) = 'admin')$f$, name);
-        execute format('grant select, insert, update, delete on zapline.%I to zapline_engine', name);
-        execute format('grant select on zapline.%I to zapline_api', name);
-    end loop;
-end
-$$;
+alter table zapline.message_changes enable row level security;
+alter table zapline.message_changes force row level security;
+create policy engine on zapline.message_changes to zapline_engine using (true) with check (true);
+create policy api on zapline.message_changes to zapline_api using (
+    unit_id = (select nullif(current_setting('zapline.unit', true), '')::uuid)
+    or (select current_setting('zapline.scope', true)) = 'admin');
+grant select, insert, update, delete on zapline.message_changes to zapline_engine;
+grant select on zapline.message_changes to zapline_api;

@@ -3,11 +3,12 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from uuid import UUID
 
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.nodes import UNCHECKED, Ownership
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries, as_json, from_row
 from zapline.sql.postgres.row_level_security import unit_scope
@@ -33,6 +34,16 @@ class ChangeState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     """Certainly nothing was changed."""
+
+
+class Begun(Enum):
+    """Whether a change was stored as asked for; if not, why."""
+
+    YES = 1
+    UNDER_WAY = 2
+    """Another one of the message is."""
+    NOT_OURS = 3
+    """The unit is no longer this process's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +102,11 @@ async def begin(
     text: str | None,
     now: float,
     look_at: float,
-) -> bool:
-    """Store that a change is asked for; False where another one of the message is under way. Times are UTC seconds."""
+    held: Ownership = UNCHECKED,
+) -> Begun:
+    """Store that a change is asked for, if ``held`` still holds. Times are UTC seconds."""
+    if held.over:
+        return Begun.NOT_OURS
     row = await _SQL.one(
         conn,
         "begin",
@@ -103,8 +117,11 @@ async def begin(
         text=text,
         now=now,
         look_at=look_at,
+        **held.arguments,
     )
-    return row is not None
+    if not row.owned:
+        return Begun.NOT_OURS
+    return Begun.YES if row.begun else Begun.UNDER_WAY
 
 
 async def end_call(

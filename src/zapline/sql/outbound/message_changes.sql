@@ -19,11 +19,17 @@ select m.external_id, m.from_me, m.kind, m.sent_at, m.deleted_at is not null as 
  where m.unit_id = %(unit_id)s and m.id = %(id)s and m.kind <> 'reaction';
 
 -- name: begin
--- A change is asked for; nothing comes back where another one of the message is under way.
-insert into zapline.message_changes (id, unit_id, message_id, kind, text, asked_at, look_at)
-values (%(id)s, %(unit_id)s, %(message_id)s, %(kind)s, %(text)s, to_timestamp(%(now)s), to_timestamp(%(look_at)s))
-    on conflict (message_id) where state in ('calling', 'uncertain') do nothing
-returning id;
+-- A change is asked for, unless another one of the message is under way, or the unit belongs to somebody else.
+with owner as (
+    select zapline.owns(%(owner)s::uuid, %(since)s::bigint, %(unit_id)s) as owned
+), begun as (
+    insert into zapline.message_changes (id, unit_id, message_id, kind, text, asked_at, look_at)
+    select %(id)s, %(unit_id)s, %(message_id)s, %(kind)s, %(text)s::text, to_timestamp(%(now)s), to_timestamp(%(look_at)s)
+      from owner where owned
+        on conflict (message_id) where state in ('calling', 'uncertain') do nothing
+    returning id
+)
+select owned, exists (select from begun) as begun from owner;
 
 -- name: end_call
 -- The call has ended, or what became of it is known.

@@ -136,8 +136,9 @@ class ServerCommands:
             raise MoveRefused("the unit is being moved already")
         self._moving.add(unit)
         try:
-            await self._leave(active, leave_behind)
+            # As of now: by the end of the call somebody else may have moved the unit.
             origin = active.record.evolution_server
+            await self._leave(active, active.evolution(self._client), leave_behind)
             async with self._pool.connection() as conn, conn.transaction():
                 if not await evolution_servers.move_unit(conn, unit, origin, to):
                     raise MoveRefused("somebody else has moved or closed the unit meanwhile; look, and ask again")
@@ -149,15 +150,15 @@ class ServerCommands:
         finally:
             self._moving.discard(unit)
 
-    async def _leave(self, unit: Unit, leave_behind: bool) -> None:
-        """End the unit's session on its server, and delete its instance there. Raises MoveRefused, UnitNotReady."""
+    async def _leave(self, unit: Unit, server: EvolutionClient, leave_behind: bool) -> None:
+        """End the unit's session on ``server``, and delete its instance there. Raises MoveRefused, UnitNotReady."""
         if unit.state is not None and unit.state.stored.wanted:
             await self._commands.disconnect(unit.id)
         try:
             with trio.fail_after(LOGOUT_SECONDS):
                 while unit.state is not None and unit.state.stored.logout_pending and not leave_behind:
                     await unit.state_changed.wait()
-                await unit.evolution(self._client).delete(unit.record.instance)
+                await server.delete(unit.record.instance)
         except InstanceUnknown:
             return
         except (EvolutionFailure, trio.TooSlowError) as failure:

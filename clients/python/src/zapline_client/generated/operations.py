@@ -704,9 +704,9 @@ class Operations:
         """Edit a message that was sent. `PATCH /units/{unit}/messages/{message}`. A text of the unit's own, or
         the caption of its picture or video, for 15 minutes. 200: the message is so. 202: Evolution has not
         answered in time; it is not asked again, its echo or its store tells, and `.../changes` shows it. 502:
-        certainly nothing was changed. The same request again sends nothing. Hooks hear of it by
-        `message.edited`. Who may: An administrator, or a token of the unit or its organization with the scope
-        `send`.
+        certainly nothing was changed. 429: a unit changes a few messages at once, then one each five seconds;
+        nothing was asked. The same request again sends nothing. Hooks hear of it by `message.edited`. Who may:
+        An administrator, or a token of the unit or its organization with the scope `send`.
         """
         result: WatchedMessage = self._call(
             "PATCH",
@@ -720,8 +720,9 @@ class Operations:
         """Delete a message for everyone. `DELETE /units/{unit}/messages/{message}`. A message of the unit's own,
         for two and a half days. 200: the message is so. 202: Evolution has not answered in time; it is not
         asked again, its echo or its store tells, and `.../changes` shows it. 502: certainly nothing was
-        changed. The same request again sends nothing. Hooks hear of it by `message.deleted`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `send`.
+        changed. 429: a unit changes a few messages at once, then one each five seconds; nothing was asked. The
+        same request again sends nothing. Hooks hear of it by `message.deleted`. Who may: An administrator, or
+        a token of the unit or its organization with the scope `send`.
         """
         result: WatchedMessage = self._call(
             "DELETE",

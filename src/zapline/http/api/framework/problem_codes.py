@@ -9,6 +9,8 @@ MEANINGS: Mapping[str, str] = {
     "campaign_not_found": "the unit has no such campaign",
     "campaign_state": "the campaign stands where this cannot be asked of it",
     "change_under_way": "another edit or deletion of the message is under way",
+    "changes_held": "no message of the unit can be changed just now; the text says why",
+    "changes_too_fast": "the unit edits and deletes messages too fast for WhatsApp",
     "client_campaign_id_taken": "another campaign was made under this clientCampaignId",
     "client_message_id_taken": "another message was asked for under this clientMessageId",
     "contact_not_found": "nothing is held of such a contact",
@@ -98,6 +100,8 @@ RETRYABLE = frozenset(
     {
         "busy",
         "change_under_way",
+        "changes_held",
+        "changes_too_fast",
         "database_busy",
         "database_unavailable",
         "journal_refused",

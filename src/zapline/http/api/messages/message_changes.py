@@ -1,6 +1,6 @@
 """Routes that change messages which were sent: edit, delete for everyone, and what was asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from zapline.http.api.framework.json_bodies import (
     read_body,
 )
 from zapline.http.api.framework.paging import PAGED, Page, Position, page_query, split_page
-from zapline.http.api.framework.problems import ProblemType, ProblemTypes
+from zapline.http.api.framework.problems import Problem, ProblemType, ProblemTypes
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 from zapline.http.api.messages.message_responses import WatchedMessageBody, watched_body
 from zapline.sql.conversations import conversations
@@ -29,6 +29,8 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.outbound.changes.message_changes import (
     LONGEST_TEXT,
     Asked,
+    ChangesHeld,
+    ChangesTooFast,
     ChangeUnderWay,
     MessageChanges,
     NotChangeable,
@@ -39,6 +41,7 @@ from zapline.supervisors.units.unit_commands import UnitCommands
 PROBLEMS: ProblemTypes = {
     NotChangeable: ProblemType(409, "not_changeable"),
     ChangeUnderWay: ProblemType(409, "change_under_way", retryable=True),
+    ChangesHeld: ProblemType(409, "changes_held", retryable=True),
 }
 
 
@@ -78,11 +81,14 @@ _ERRORS = {
     "message_not_found": 404,
     "not_changeable": 409,
     "change_under_way": 409,
+    "changes_held": 409,
+    "changes_too_fast": 429,
     "evolution_failed": 502,
 }
 _CERTAIN = (
     "200: the message is so. 202: Evolution has not answered in time; it is not asked again, its echo or its store "
-    "tells, and `.../changes` shows it. 502: certainly nothing was changed."
+    "tells, and `.../changes` shows it. 502: certainly nothing was changed. 429: a unit changes a few messages at "
+    "once, then one each five seconds; nothing was asked."
 )
 _EDIT = RouteDoc(
     "Edit a message that was sent",
@@ -126,11 +132,11 @@ class MessageChangeRoutes:
     async def edit(self, unit: UUID, message: UUID) -> Response:
         """The message: 200 where it is edited, 202 where that is not known yet."""
         body = await read_body(EditMessage)
-        return _answer(await self._changes.edit(self._commands.find(UnitId(unit)), message, body.text))
+        return await _answer(self._changes.edit(self._commands.find(UnitId(unit)), message, body.text))
 
     async def delete(self, unit: UUID, message: UUID) -> Response:
         """The message: 200 where it is deleted, 202 where that is not known yet."""
-        return _answer(await self._changes.delete(self._commands.find(UnitId(unit)), message))
+        return await _answer(self._changes.delete(self._commands.find(UnitId(unit)), message))
 
     async def list(self, unit: UUID, message: UUID) -> Response:
         """The latest first."""
@@ -144,5 +150,9 @@ class MessageChangeRoutes:
         return json_response(MessageChangePage(items, next_cursor))
 
 
-def _answer(asked: Asked) -> Response:
+async def _answer(change: Awaitable[Asked]) -> Response:
+    try:
+        asked = await change
+    except ChangesTooFast as held:
+        raise Problem(429, "changes_too_fast", held.sentence, retryable=True, retry_after=held.wait) from held
     return json_response(watched_body(asked.message), 200 if asked.certain else 202)

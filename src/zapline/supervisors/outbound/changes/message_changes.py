@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from uuid import UUID, uuid4
 
 import structlog
 import trio
 
 from zapline.domain.errors import LocalError
+from zapline.domain.ids import UnitId
 from zapline.domain.messages.message_changes import Changeable, refusal_of_deletion, refusal_of_edit
 from zapline.domain.outbox.work_states import WorkState
 from zapline.domain.text import Sentence
@@ -16,7 +18,7 @@ from zapline.evolution.client.message_changes import DELETED, EDITED, MessageCha
 from zapline.evolution.client.rest_client import EvolutionClient, MessageKey
 from zapline.sql.conversations.conversations import TrackedMessage, get_message
 from zapline.sql.outbound import message_changes, outbox
-from zapline.sql.outbound.message_changes import ChangeKind, ChangeState, ChangeTarget
+from zapline.sql.outbound.message_changes import Begun, ChangeKind, ChangeState, ChangeTarget
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
@@ -26,6 +28,10 @@ from zapline.supervisors.outbound.submission import UnknownMessage
 
 LONGEST_TEXT = 65_536
 """Characters that WhatsApp takes."""
+AT_ONCE = 20
+"""Changes of a unit one right after the other: what a person corrects, and no more than that."""
+RATE = 0.2
+"""Changes a second after these."""
 _CALL_SECONDS = 60.0
 """After which a call without an end was the last thing that a process did: it is looked for."""
 _SHOWN_WITHIN = 3.0
@@ -40,6 +46,18 @@ class NotChangeable(LocalError):
 
 class ChangeUnderWay(LocalError):
     """Another change of the message is under way, and its outcome is not known yet."""
+
+
+class ChangesHeld(LocalError):
+    """Nothing is changed of any message of the unit just now; the text says why. It may be asked again."""
+
+
+class ChangesTooFast(LocalError):
+    """The unit has changed too many messages. ``wait``: seconds after which it may change another one."""
+
+    def __init__(self, what: str, wait: float) -> None:
+        super().__init__(what)
+        self.wait = max(1, ceil(wait))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +84,13 @@ class MessageChanges:
         self._intake = intake
         self._clock = clock
         self._new_id = new_id
+        self._full_at: dict[UnitId, float] = {}  # monotonic time at which the unit may change ``AT_ONCE`` again
 
     async def edit(self, unit: Unit, message: UUID, text: str) -> Asked:
         """Give a message of ours a new text or caption. Asked again with the same text, nothing is sent.
 
-        Raises UnknownMessage, NotChangeable, ChangeUnderWay, and EvolutionFailure where certainly nothing was changed.
-        The call itself is not cancelled.
+        Raises UnknownMessage, NotChangeable, ChangeUnderWay, ChangesHeld, ChangesTooFast, and EvolutionFailure where
+        certainly nothing was changed. The call itself is not cancelled.
         """
         return await self._change(unit, message, ChangeKind.EDIT, text)
 
@@ -82,16 +101,17 @@ class MessageChanges:
     async def _change(self, unit: Unit, id: UUID, kind: ChangeKind, text: str | None) -> Asked:
         async with self._pool.connection() as conn:
             target = await message_changes.find_target(conn, unit.id, id)
-            if target is None:
-                raise UnknownMessage("the unit has no such message")
-            if _shows(target, kind, text):
-                return await self._asked(unit, id, kind, text)
-            if target.open_kind is not None:
-                return await self._join(unit, id, target, kind, text)
-            refusal = self._refusal(unit, target, kind)
-            if refusal is not None:
-                raise NotChangeable(refusal)
-            chat = await outbox.find_chat(conn, unit.id, target.conversation)
+            chat = await outbox.find_chat(conn, unit.id, target.conversation) if target is not None else None
+        if target is None:
+            raise UnknownMessage("the unit has no such message")
+        if _shows(target, kind, text):
+            return await self._asked(unit, id, kind, text)
+        if target.open_kind is not None:
+            return await self._join(unit, id, target, kind, text)
+        refusal = self._refusal(unit, target, kind)
+        if refusal is not None:
+            raise NotChangeable(refusal)
+        self._brake(unit)
         assert chat is not None
         assert target.external_id is not None
         instance = unit.record.instance
@@ -102,10 +122,12 @@ class MessageChanges:
             change, now = self._new_id(), self._clock()
             async with self._pool.connection() as conn:
                 due = now + _CALL_SECONDS
-                begun = await message_changes.begin(conn, unit.id, id, change, kind, text, now, due)
-            if begun:
+                begun = await message_changes.begin(conn, unit.id, id, change, kind, text, now, due, unit.held)
+            if begun is Begun.YES:
                 await self._call(unit, changer, key, change, kind, text)
-        if not begun:
+        if begun is Begun.NOT_OURS:
+            raise ChangesHeld("another process has taken over the unit: ask again")
+        if begun is Begun.UNDER_WAY:
             raise ChangeUnderWay("another change of this message is under way")
         return await self._asked(unit, id, kind, text)
 
@@ -117,6 +139,17 @@ class MessageChanges:
         changeable = Changeable(target.kind, target.from_me, has_id, target.delivery, settled, target.deleted, sent_at)
         decide = refusal_of_edit if kind is ChangeKind.EDIT else refusal_of_deletion
         return decide(changeable, self._clock())
+
+    def _brake(self, unit: Unit) -> None:
+        """Count one change more. Raises ChangesHeld and ChangesTooFast."""
+        if unit.catching_up is not None:
+            raise ChangesHeld("the database was set back, and is told again what has happened since: ask again later")
+        now = trio.current_time()
+        full_at = max(self._full_at.get(unit.id, now), now) + 1 / RATE
+        if full_at > now + AT_ONCE / RATE:
+            wait = full_at - now - AT_ONCE / RATE
+            raise ChangesTooFast("the unit edits and deletes messages too fast for WhatsApp", wait)
+        self._full_at[unit.id] = full_at
 
     async def _join(self, unit: Unit, id: UUID, target: ChangeTarget, kind: ChangeKind, text: str | None) -> Asked:
         if (target.open_kind, target.open_text) != (kind.value, text):
