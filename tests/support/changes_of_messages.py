@@ -87,7 +87,7 @@ async def changed_once(one: Changer, crm: CrmReceiver) -> None:
 
 async def not_answered(one: Changer) -> None:
     """The call acts and its answer is lost: the echo tells, or the store does. Nothing is repeated."""
-    echoed, stored, nothing, gone = [await one.send(f"uncertain {number}") for number in range(4)]
+    echoed, stored, nothing, gone, old = [await one.send(f"uncertain {number}") for number in range(5)]
     inject = one.whole.evolution.inject_fault
     inject("drop_reply", instance=one.name, path="/chat/updateMessage", count=1)
     await one.edit(echoed, "by the echo", 202)
@@ -107,6 +107,11 @@ async def not_answered(one: Changer) -> None:
         assert (await one.edit(message, "another", 409))["code"] == "change_under_way"
         await one.delete(message, 409)
     assert (one.told(stored), one.told(nothing), one.told(gone)) == (["by the store"], [], [None])
+    inject("error", instance=one.name, path="/chat/updateMessage", count=1)
+    await one.edit(old, "a day ago", 202)
+    late = "update zapline.message_changes set asked_at = now() - interval '25 hours', look_at = now() "
+    await one.sql(late + "where message_id = %s", UUID(old["id"]))
+    await one.whole.until(f"{one.path(old)}/changes", lambda page: page["items"][0]["state"] == "unknown")
     await one.sql("update zapline.message_changes set look_at = now() where state = 'uncertain'")
     await one.whole.until(one.path(stored), lambda shown: shown["text"] == "by the store")
     await one.whole.until(one.path(gone), lambda shown: shown["deletedAt"])

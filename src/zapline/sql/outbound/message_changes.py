@@ -85,6 +85,8 @@ class DueChange:
     unit: UnitId
     looks: int
     external_id: ExternalId
+    asked_at: float
+    """UTC seconds."""
 
 
 async def find_target(conn: Connection, unit: UnitId, message: UUID) -> ChangeTarget | None:
@@ -131,10 +133,23 @@ async def end_call(
     await _SQL.execute(conn, "end_call", id=id, state=state.value, failure=failure, now=now, look_at=look_at)
 
 
-async def list_due(conn: Connection, now: float, limit: int) -> list[DueChange]:
-    """Changes whose outcome is to be looked for now."""
-    rows = await _SQL.rows(conn, "list_due", now=now, limit=limit)
-    return [DueChange(row.id, row.unit_id, row.looks, row.external_id) for row in rows]
+async def list_due(
+    conn: Connection, now: float, busy: Collection[UnitId], units: int, limit: int
+) -> dict[UnitId, list[DueChange]]:
+    """Changes whose outcome is to be looked for now, of up to ``units`` units that are not ``busy``, by unit.
+
+    Of each unit no more than ``limit``.
+    """
+    rows = await _SQL.rows(conn, "list_due", now=now, busy=list(busy), units=units, limit=limit)
+    due: dict[UnitId, list[DueChange]] = {}
+    for row in rows:
+        due.setdefault(UnitId(row.unit_id), []).append(DueChange(*row))
+    return due
+
+
+async def end_archived(conn: Connection, ids: Collection[UUID], now: float) -> set[UUID]:
+    """End those whose units are archived, as unknown: their servers are not asked any more. Returns them."""
+    return {row.id for row in await _SQL.rows(conn, "end_archived", ids=list(ids), now=now)}
 
 
 async def settle_shown(conn: Connection, ids: Collection[UUID], now: float) -> set[UUID]:

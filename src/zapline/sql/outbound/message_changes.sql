@@ -40,13 +40,36 @@ update zapline.message_changes
  where id = %(id)s and state in ('calling', 'uncertain');
 
 -- name: list_due
--- Changes of which nobody knows what became of them, and which are to be looked for now.
-select x.id, x.unit_id, x.looks, m.external_id
-  from zapline.message_changes x
-  join zapline.messages m on m.id = x.message_id
- where x.state in ('calling', 'uncertain') and x.look_at <= to_timestamp(%(now)s)
- order by x.look_at
- limit %(limit)s;
+-- Changes of which nobody knows what became of them, and which are to be looked for now: of so many units at most, and of
+-- each so many.
+with due as (
+    select x.unit_id, min(x.look_at) as look_at
+      from zapline.message_changes x
+     where x.state in ('calling', 'uncertain') and x.look_at <= to_timestamp(%(now)s)
+       and x.unit_id <> all(%(busy)s::uuid[])
+     group by x.unit_id
+     order by 2
+     limit %(units)s
+)
+select f.id, f.unit_id, f.looks, f.external_id, f.asked_at
+  from due
+ cross join lateral (
+       select x.id, x.unit_id, x.looks, m.external_id, extract(epoch from x.asked_at)::float8 as asked_at, x.look_at
+         from zapline.message_changes x
+         join zapline.messages m on m.id = x.message_id
+        where x.unit_id = due.unit_id and x.state in ('calling', 'uncertain') and x.look_at <= to_timestamp(%(now)s)
+        order by x.look_at
+        limit %(limit)s) f
+ order by f.look_at;
+
+-- name: end_archived
+-- Nobody asks the server of an archived unit; what its messages do not show is unknown for good.
+update zapline.message_changes x
+   set state = 'unknown', text = null, look_at = null, failure = coalesce(x.failure, 'no_answer'),
+       ended_at = to_timestamp(%(now)s)
+  from zapline.units u
+ where x.id = any(%(ids)s) and x.state in ('calling', 'uncertain') and u.id = x.unit_id and u.archived_at is not null
+returning x.id;
 
 -- name: settle_shown
 -- Those whose message shows what was asked for are done. Returns them.

@@ -48,6 +48,25 @@ update zapline.contacts k
                                            k.name_at, zapline.known_names(k.name, k.name_reports)) as reports) n)
  where k.id = %(id)s;
 
+-- name: store_subjects
+-- The subjects of some groups, where they differ; rows are locked in the order of their ids, as all else locks contacts.
+with told as (
+    select r.id, r.subject from jsonb_to_recordset(%(rows)s::jsonb) as r(id uuid, subject text)
+), locked as (
+    select k.id, told.subject
+      from told join zapline.contacts k on k.id = told.id
+     where k.name is distinct from told.subject
+     order by k.id
+       for no key update of k
+)
+update zapline.contacts k
+   set (name, name_at, name_reports, subject_tries) = (
+       select zapline.last_name(n.reports), greatest(k.name_at, to_timestamp(%(at)s)), n.reports, 0
+         from (select zapline.newest_names(to_timestamp(%(at)s), jsonb_build_object(l.subject, %(at)s::float8),
+                                           k.name_at, zapline.known_names(k.name, k.name_reports)) as reports) n)
+  from locked l
+ where k.id = l.id;
+
 -- name: postpone
 -- The line or the server was at fault: all groups of the unit are asked for later, and the try does not count.
 update zapline.contacts

@@ -1,7 +1,8 @@
 """Asks WhatsApp who is in a unit's groups and which groups there are: where somebody looks, and seldom enough."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
@@ -19,7 +20,7 @@ from zapline.sql.directory.groups import Group, Member
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units import group_subjects
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.directory.lookups import LineNotConnected, require_open_line
+from zapline.supervisors.directory.lookups import LineNotConnected, LookupsHeld, require_open_line
 from zapline.supervisors.inbound.unit_state import Unit
 
 FRESH_SECONDS = 3600.0
@@ -31,6 +32,14 @@ LIST_SECONDS = 600.0
 PAUSE_SECONDS = 1.0
 """Between two questions of one unit."""
 _GROUP_DEADLINE, _LIST_DEADLINE = 10.0, 60.0
+DEADLINE, LIST_DEADLINE = 25.0, 65.0
+"""Seconds of a request with its waiting: for one group, and for all."""
+_MAX_WAITING = 4
+"""Requests of a unit that wait for their turn; others are to come again."""
+_FAILED_SECONDS = 10.0
+"""Seconds for which a question that failed is not asked again: who waits gets the same answer."""
+_SUBJECTS_AT_ONCE = 50
+"""Groups whose subjects are stored by one transaction."""
 _MAX_REMEMBERED = 10_000
 """Groups of which it is remembered when they were asked for."""
 _LOG = structlog.get_logger(scope="Groups")
@@ -59,36 +68,37 @@ class GroupMembers:
         self._clock = clock
         self._turns: dict[UnitId, trio.Lock] = {}
         self._asked_at: dict[UUID, float] = {}  # group or unit -> monotonic time, the oldest first
+        self._failed: dict[UUID, tuple[float, EvolutionFailure]] = {}  # the same, the newest last: when, and how
         self._next: dict[UnitId, float] = {}  # monotonic time of the next question
 
     async def find(self, unit: Unit, id: UUID, *, fresh: bool = False) -> tuple[Group, list[Member]]:
         """A group and who is in it, asked of WhatsApp where that is not known or old; ``fresh``: or not of this minute.
 
-        What is known is returned where WhatsApp cannot be asked. Raises UnknownGroup; LineNotConnected and
-        EvolutionFailure where nothing is known; DatabaseUnavailable.
+        What is known is returned where WhatsApp cannot be asked. Raises UnknownGroup; LineNotConnected,
+        LookupsHeld and EvolutionFailure where nothing is known; DatabaseUnavailable.
         """
         found = await self._read(unit.id, id)
         if not self._is_due(found[0], fresh):
             return found
-        async with self._turns.setdefault(unit.id, trio.Lock()):
-            found = await self._read(unit.id, id)  # the request before may have asked
-            if not self._is_due(found[0], fresh):
-                return found
-            try:
+        try:
+            async with self._turn(unit.id, DEADLINE):
+                found = await self._read(unit.id, id)  # the request before may have asked
+                if not self._is_due(found[0], fresh):
+                    return found
                 await self._ask(unit, found[0])
-            except (LineNotConnected, EvolutionFailure) as failure:
-                if found[0].members_at is None:
-                    raise
-                _LOG.info("A group is told as it was", unit=str(unit.id), error=type(failure).__name__)
-                return found
+        except (LineNotConnected, LookupsHeld, EvolutionFailure) as failure:
+            if found[0].members_at is None:
+                raise
+            _LOG.info("A group is told as it was", unit=str(unit.id), error=type(failure).__name__)
+            return found
         return await self._read(unit.id, id)
 
     async def look_for_groups(self, unit: Unit) -> None:
         """Ask WhatsApp for all groups that the line is in; nothing where that was done a short while ago.
 
-        Raises LineNotConnected, EvolutionFailure, DatabaseUnavailable.
+        Raises LineNotConnected, LookupsHeld, EvolutionFailure, DatabaseUnavailable.
         """
-        async with self._turns.setdefault(unit.id, trio.Lock()):
+        async with self._turn(unit.id, LIST_DEADLINE):
             if self._was_asked(unit.id, LIST_SECONDS):
                 return
             require_open_line(unit)
@@ -96,11 +106,27 @@ class GroupMembers:
             told = await self._question(
                 unit, unit.id, partial(list_groups, unit.evolution(self._client), unit.record.instance, _LIST_DEADLINE)
             )
-            async with self._pool.connection() as conn, conn.transaction():
+            async with self._pool.connection() as conn:
                 await groups.store_groups(conn, unit.id, list(told))
-                for jid, subject in sorted(told.items()):
-                    if subject is not None:
-                        await group_subjects.store_subject(conn, groups.group_id(unit.id, jid), subject, at)
+                subjects = {
+                    groups.group_id(unit.id, jid): subject for jid, subject in told.items() if subject is not None
+                }
+                ids = sorted(subjects)
+                for start in range(0, len(ids), _SUBJECTS_AT_ONCE):
+                    some = ids[start : start + _SUBJECTS_AT_ONCE]
+                    await group_subjects.store_subjects(conn, {id: subjects[id] for id in some}, at)
+
+    @asynccontextmanager
+    async def _turn(self, unit: UnitId, deadline: float) -> AsyncIterator[None]:
+        """One request of a unit asks at a time. Raises LookupsHeld where that would take too long."""
+        turn = self._turns.setdefault(unit, trio.Lock())
+        if turn.statistics().tasks_waiting >= _MAX_WAITING:
+            raise LookupsHeld("too many ask for groups of this unit just now", PAUSE_SECONDS * _MAX_WAITING)
+        with trio.move_on_after(deadline) as patience:
+            async with turn:
+                yield
+        if patience.cancelled_caught:
+            raise LookupsHeld("groups of this unit are asked for just now; come again", _GROUP_DEADLINE)
 
     async def _ask(self, unit: Unit, group: Group) -> None:
         require_open_line(unit)
@@ -135,17 +161,27 @@ class GroupMembers:
         return asked_at is not None and trio.current_time() < asked_at + within
 
     async def _question(self, unit: Unit, what: UUID, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask at the unit's pace; a question that failed may be repeated at once."""
+        """Ask at the unit's pace; a question that failed is answered by the same failure for some seconds."""
+        failed_at, failure = self._failed.get(what, (-_FAILED_SECONDS, None))
+        if failure is not None and trio.current_time() < failed_at + _FAILED_SECONDS:
+            raise failure.with_traceback(None)
         await trio.sleep_until(self._next.get(unit.id, 0.0))
         self._next[unit.id] = trio.current_time() + PAUSE_SECONDS
         try:
             told = await ask()
         except EvolutionFailure as failure:
             self._counters.add("group_questions", failure.code)
+            _remember(self._failed, what, (trio.current_time(), failure))
             raise
         self._counters.add("group_questions", "told")
-        self._asked_at.pop(what, None)
-        self._asked_at[what] = trio.current_time()
-        if len(self._asked_at) > _MAX_REMEMBERED:
-            del self._asked_at[next(iter(self._asked_at))]
+        self._failed.pop(what, None)
+        _remember(self._asked_at, what, trio.current_time())
         return told
+
+
+def _remember(of: dict[UUID, T], what: UUID, value: T) -> None:
+    """Put it last, and forget the oldest where there are too many."""
+    of.pop(what, None)
+    of[what] = value
+    if len(of) > _MAX_REMEMBERED:
+        del of[next(iter(of))]

@@ -13,13 +13,18 @@ from zapline.evolution.client.rest_client import EvolutionClient, MessageKey
 from zapline.sql.outbound import outbox, read_receipts
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.inbound.server_standing import ServerStanding
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.message_composition import UnknownConversation, remote_jid
 
 MAX_MARKED = 100
 """The newest messages that are marked at a time."""
 MAX_WAITING = 1000
-"""Replies whose conversations are still to be marked; with more, the oldest are marked with the next reply."""
+"""Replies whose conversations are still to be marked; those beyond are made up for by the next reply."""
+_AT_ONCE = 4
+"""Replies to one server."""
+_MAX_OF_SERVER = 250
+"""Replies that wait for one server: one that hangs holds up no other's."""
 _LOG = structlog.get_logger(scope="Receipts")
 
 
@@ -73,6 +78,7 @@ class ReplyReceipts:
         self._pool = pool
         self._counters = counters
         self._give, self._take = trio.open_memory_channel[tuple[Unit, UUID]](MAX_WAITING)
+        self._turns: dict[ServerStanding, trio.CapacityLimiter] = {}
 
     def note(self, unit: Unit, answer: SendAnswered) -> None:
         """A send call has ended. Never waits."""
@@ -85,14 +91,23 @@ class ReplyReceipts:
 
     async def run(self) -> None:
         """Mark until cancelled. What fails is counted, and made up for by the next reply in that conversation."""
-        async for unit, message in self._take:
-            try:
+        async with trio.open_nursery() as nursery:
+            async for unit, message in self._take:
+                turns = self._turns.setdefault(unit.server, trio.CapacityLimiter(_AT_ONCE))
+                if turns.statistics().tasks_waiting < _MAX_OF_SERVER:
+                    nursery.start_soon(self._mark, unit, message, turns)
+                else:
+                    self._counters.add("reply_receipts", "too_many")
+
+    async def _mark(self, unit: Unit, message: UUID, turns: trio.CapacityLimiter) -> None:
+        try:
+            async with turns:
                 async with self._pool.connection() as conn:
                     conversation = await read_receipts.find_replied_conversation(conn, unit.id, message)
                 if conversation is None:
-                    continue
+                    return
                 marked = await self._receipts.mark_read(unit, conversation)
-                self._counters.add("reply_receipts", "marked", marked.marked)
-            except (RemoteError, UnknownConversation) as failure:
-                self._counters.add("reply_receipts", "failed")
-                _LOG.debug("A reply's conversation is not marked as read", unit=str(unit.id), error=str(failure))
+            self._counters.add("reply_receipts", "marked", marked.marked)
+        except (RemoteError, UnknownConversation) as failure:
+            self._counters.add("reply_receipts", "failed")
+            _LOG.debug("A reply's conversation is not marked as read", unit=str(unit.id), error=str(failure))

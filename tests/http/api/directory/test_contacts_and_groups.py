@@ -3,6 +3,9 @@
 import time
 from typing import Any
 
+import trio
+import trio.testing
+
 GROUP, QUIET = "120363000000000001@g.us", "120363000000000002@g.us"
 ANA, RUI, LID = "5511999990001@s.whatsapp.net", "5531988880002@s.whatsapp.net", "111222333444555@lid"
 HIDDEN = "999888777666555@lid"
@@ -99,6 +102,10 @@ async def test_groups_are_told_with_their_members_roles_and_names_and_asked_for_
     await api.connect_line(unit)
     directory = api.evolution.numbers
     assert (await api.get(one, 502))["code"] == "evolution_failed", "the line is not in it"
+    failed = len(asked(api, "group"))
+    assert (await api.get(one, 502))["code"] == "evolution_failed"
+    assert len(asked(api, "group")) == failed, "what failed a moment ago is not asked again"
+    api.groups._failed.clear()
     directory.subjects |= {GROUP: "Clientes VIP", QUIET: "Equipe"}
     directory.groups[GROUP] = (RUI, ANA, "5511988887777@s.whatsapp.net")
     directory.lids[ANA] = LID
@@ -124,6 +131,13 @@ async def test_groups_are_told_with_their_members_roles_and_names_and_asked_for_
     del directory.subjects[GROUP]
     old = await api.get(one)
     assert len(old["members"]) == 1
+    # Who comes while others wait already is to come again.
+    async with api.groups._turns[unit.id], trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(api.groups.look_for_groups, unit)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert (await api.get(groups, 429, refresh="true"))["code"] == "lookups_held"
+        nursery.cancel_scope.cancel()
     # All groups of the line, also those in which nothing was written yet.
     names = [item["name"] for item in (await api.get(groups, refresh="true"))["items"]]
     assert names == ["Clientes VIP", "Equipe"]

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
+from zapline.sql.outbound import message_changes
 from zapline.sql.postgres.nodes import Ownership
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.outbound.changes.message_changes import AT_ONCE, ChangesHeld, MessageChanges
@@ -65,3 +66,10 @@ async def test_changes_are_braked_and_those_repeated_do_not_starve_each_other(ap
                 for _ in range(4):
                     nursery.start_soon(repeat)
     assert certain == [False] * 4
+    # Nobody asks the server of an archived unit any more.
+    async with api.engine_pool.connection() as conn:
+        ids = [id for (id,) in await api.sql("select id from zapline.message_changes")]
+        assert await message_changes.end_archived(conn, ids, time.time()) == set()
+        await api.sql(f"update zapline.units set archived_at = now() where id = '{unit.id}' returning 1")
+        assert await message_changes.end_archived(conn, ids, time.time()) == set(ids)
+    assert await api.sql("select state, text from zapline.message_changes") == [("unknown", None)]

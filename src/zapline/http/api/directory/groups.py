@@ -12,6 +12,7 @@ from zapline.domain.timestamps import iso
 from zapline.evolution.client.directory_calls import GroupRole
 from zapline.http.api.directory.contacts import query_search
 from zapline.http.api.directory.numbers import PROBLEMS as LINE_PROBLEMS
+from zapline.http.api.directory.numbers import held_problem
 from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, body_from, json_response, one_of
 from zapline.http.api.framework.paging import PAGED, Page, Position, page_query, query_bool, split_page
 from zapline.http.api.framework.problems import ProblemType, ProblemTypes
@@ -20,6 +21,7 @@ from zapline.sql.directory import groups as stored
 from zapline.sql.directory.groups import Group, Member
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.directory.group_members import GroupMembers, UnknownGroup
+from zapline.supervisors.directory.lookups import LookupsHeld
 from zapline.supervisors.units.unit_commands import UnitCommands
 
 PROBLEMS: ProblemTypes = {**LINE_PROBLEMS, UnknownGroup: ProblemType(404, "group_not_found")}
@@ -74,7 +76,7 @@ _ALL = QueryParameter(
 _FRESH = QueryParameter(
     "refresh", Literal["true", "false"], "`true`: ask WhatsApp unless it was asked within this minute."
 )
-_ASKING = {"line_not_connected": 409, "evolution_failed": 502}
+_ASKING = {"line_not_connected": 409, "lookups_held": 429, "evolution_failed": 502}
 _LIST = RouteDoc(
     "A unit's groups",
     {200: GroupPage},
@@ -109,7 +111,10 @@ class GroupRoutes:
         record, (limit, after) = self._commands.find(UnitId(unit)), page_query(_After)
         search = query_search()
         if query_bool("refresh"):
-            await self._members.look_for_groups(record)
+            try:
+                await self._members.look_for_groups(record)
+            except LookupsHeld as held:
+                raise held_problem(held) from held
         canonical = after.canonical if after is not None else ""
         rows = await stored.list_groups(self._pool, record.id, canonical, limit + 1, search)
         page, next_cursor = split_page(rows, limit, lambda row: _After(row.canonical))
@@ -117,7 +122,10 @@ class GroupRoutes:
 
     async def get(self, unit: UUID, group: UUID) -> Response:
         record, fresh = self._commands.find(UnitId(unit)), query_bool("refresh")
-        found, members = await self._members.find(record, group, fresh=fresh)
+        try:
+            found, members = await self._members.find(record, group, fresh=fresh)
+        except LookupsHeld as held:
+            raise held_problem(held) from held
         bodies = [_member_body(member) for member in members]
         return json_response(body_from(GroupWithMembersBody, found, **_own(found), members=bodies))
 
