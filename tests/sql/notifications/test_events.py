@@ -7,7 +7,16 @@ import trio
 
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import OrganizationGrant
-from zapline.sql.accounts.organizations import add_unit, insert_organization, list_units, load_organization, load_units
+from zapline.sql.accounts.organizations import (
+    add_unit,
+    delete_organization,
+    insert_organization,
+    list_units,
+    load_organization,
+    load_units,
+    prune_organizations,
+    remove_unit,
+)
 from zapline.sql.notifications import crm_webhooks, events
 from zapline.sql.notifications.crm_webhooks import NewHook, OrganizationOwner
 from zapline.sql.notifications.events import EventFilter
@@ -157,3 +166,42 @@ async def test_whoever_reads_gets_what_the_units_of_his_grant_tell_and_nothing_o
                 assert [each.subject for each in reversed(page)] == of_hook
         for organization in organizations:
             assert {owners[unit] for unit in await list_units(conn, organization)} <= {organization}
+
+
+async def test_what_is_queued_or_dead_of_a_unit_that_has_left_is_neither_due_nor_revived(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        organization, hook = uuid4(), uuid4()
+        units = [await make_unit(conn) for _ in range(3)]
+        await insert_organization(conn, organization, "Rede")
+        owner = OrganizationOwner(organization, None)
+        for unit in units:
+            await add_unit(conn, organization, unit)
+        new = NewHook(hook, "https://crm.example.com/", ["message.received"])
+        assert await crm_webhooks.insert_hook(conn, owner, new, 1)
+        assert not await crm_webhooks.insert_hook(conn, owner, NewHook(uuid4(), new.url, new.events), 1)
+        for unit in units:
+            for _ in range(3):
+                await conn.execute(TELL, (unit, uuid4()))
+        await conn.execute("update zapline.hook_deliveries set created_at = now() - interval '1 minute'")
+        await conn.execute("update zapline.organization_units set added_at = now() - interval '1 hour'")
+        for unit in units[1:]:
+            assert await remove_unit(conn, organization, unit)
+        await add_unit(conn, organization, units[2])  # again, and told of nothing that was before
+        assert {each.unit for each in await crm_webhooks.list_due_deliveries(conn, hook, 0, 10)} == {units[0]}
+        assert [await crm_webhooks.bury_left(conn, 0, 4) for _ in range(3)] == [4, 2, 0]
+        await conn.execute("update zapline.hook_deliveries set state = 'dead', ended_at = now()")
+        dead = await conn.fetch("select id, unit_id from zapline.hook_deliveries")
+        for row in dead:
+            may = row.unit_id == units[0]
+            assert await crm_webhooks.has_delivery(conn, owner, hook, row.id) == may
+            if row is dead[0] or not may:
+                assert await crm_webhooks.replay_delivery(conn, owner, hook, row.id) == may
+        assert await crm_webhooks.replay_dead(conn, owner, hook, 0, 100) == 2
+        assert {each.unit for each in await crm_webhooks.list_due_deliveries(conn, hook, 2e9, 10)} == {units[0]}
+        await remove_unit(conn, organization, units[0])
+        await remove_unit(conn, organization, units[2])
+        assert await delete_organization(conn, organization)
+        assert await add_unit(conn, organization, units[0]) is None
+        assert await prune_organizations(conn) == 0, "its hook is there yet"
+        await conn.execute("delete from zapline.hooks")
+        assert await prune_organizations(conn) == 1

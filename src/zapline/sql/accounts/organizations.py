@@ -34,8 +34,24 @@ async def rename_organization(conn: Connection, id: UUID, name: str) -> bool:
 
 
 async def delete_organization(conn: Connection, id: UUID) -> bool:
-    """Delete it with its tokens; False where it has units, or does not exist."""
-    return await _SQL.one(conn, "delete_organization", id=id) is not None
+    """Delete it with its tokens and hooks; False where it has units, or does not exist."""
+    async with conn.transaction():
+        await _SQL.one(conn, "lock_organization", id=id)
+        if await _SQL.one(conn, "delete_organization", id=id) is None:
+            return False
+        for part in ("delete_tokens", "delete_hooks"):
+            await _SQL.execute(conn, part, id=id)
+    return True
+
+
+async def prune_organizations(conn: Connection) -> int:
+    """Delete what is left of deleted organizations whose hooks are gone; returns how many."""
+    return await _SQL.execute(conn, "prune_organizations")
+
+
+async def hold_unit(conn: Connection, organization: UUID, unit: UnitId) -> bool:
+    """Keep the unit in the organization until the transaction ends; False where it is not in it."""
+    return await _SQL.one(conn, "hold_unit", organization_id=organization, unit_id=unit) is not None
 
 
 async def find_organization(conn: Connection, id: UUID) -> Organization | None:
@@ -64,11 +80,14 @@ async def list_organizations_for_admin(
         return await list_organizations(conn, after, limit)
 
 
-async def add_unit(conn: Connection, organization: UUID, unit: UnitId) -> UUID:
-    """Add a unit; returns the organization that it is in now: another one where it was in that already."""
+async def add_unit(conn: Connection, organization: UUID, unit: UnitId) -> UUID | None:
+    """Add a unit; returns the organization that it is in now: another one where it was in that already.
+
+    None: the organization is deleted.
+    """
     await _SQL.execute(conn, "insert_unit", organization_id=organization, unit_id=unit)
     row = await _SQL.one(conn, "find_organization_of", unit_id=unit)
-    return row.organization_id if row is not None else organization
+    return row.organization_id if row is not None else None
 
 
 async def remove_unit(conn: Connection, organization: UUID, unit: UnitId) -> bool:

@@ -3,7 +3,9 @@
 create table zapline.organizations (
     id         uuid primary key,
     name       text not null check (length(name) between 1 and 200),
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    -- Nobody sees it from then on; the row goes once its hooks are gone.
+    deleted_at timestamptz
 );
 create index organizations_by_age on zapline.organizations (created_at, id);
 

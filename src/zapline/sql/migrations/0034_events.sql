@@ -33,9 +33,12 @@ alter table zapline.hooks
     add column units uuid[],
     -- Headers that go with each delivery, encrypted (zapline.domain.crm_webhook_headers).
     add column headers bytea,
+    -- Of a unit's hook: the organization whose token has made it. It ends when the unit leaves.
+    add column made_by uuid references zapline.organizations on delete set null,
     add constraint hooks_of_one check ((unit_id is null) <> (organization_id is null)),
     add constraint hooks_units check (units is null or organization_id is not null and cardinality(units) > 0);
 create index hooks_by_organization on zapline.hooks (organization_id, created_at, id) where organization_id is not null;
+create index hooks_by_maker on zapline.hooks (made_by) where made_by is not null;
 
 do $$
 declare
@@ -131,19 +134,18 @@ $$;
 create trigger deliver_events after insert on zapline.events
     referencing new table as fresh for each statement execute function zapline.deliver_events();
 
--- A unit that leaves its organization is told of there no more.
-create function zapline.end_deliveries_of_unit() returns trigger language plpgsql as $$
+-- A unit that leaves its organization is told of there no more. Hooks that the organization's programs made for the unit
+-- alone end. What is queued is delivered no more (crm_webhooks.sql), and ended afterwards, in parts: whoever takes a unit
+-- out waits for none of it.
+create function zapline.end_hooks_of_left_unit() returns trigger language plpgsql as $$
 begin
-    update zapline.hook_deliveries d
-       set state = 'dead', ended_at = now(), last_error = 'unit_left'
-      from zapline.hooks h
-     where h.organization_id = old.organization_id and d.hook_id = h.id and d.unit_id = old.unit_id
-       and d.state = 'queued';
+    update zapline.hooks set disabled_at = coalesce(disabled_at, now()), disabled_reason = 'unit_left'
+     where unit_id = old.unit_id and made_by = old.organization_id and disabled_reason is distinct from 'deleted';
     return null;
 end
 $$;
-create trigger end_deliveries_of_unit after delete on zapline.organization_units
-    for each row execute function zapline.end_deliveries_of_unit();
+create trigger end_hooks_of_left_unit after delete on zapline.organization_units
+    for each row execute function zapline.end_hooks_of_left_unit();
 
 -- -- what is told, as until now ------------------------------------------------------------------------------------
 

@@ -32,13 +32,17 @@ HookOwner = UnitId | OrganizationOwner
 
 @dataclass(frozen=True, slots=True)
 class NewHook:
-    """A hook to store. ``units``: of an organization's hook; None: all of them. ``headers`` are encrypted."""
+    """A hook to store. ``units``: of an organization's hook; None: all of them. ``headers`` are encrypted.
+
+    ``made_by``: of a unit's hook, the organization whose token has made it.
+    """
 
     id: UUID
     url: str
     events: Sequence[str]
     units: Sequence[UnitId] | None = None
     headers: bytes | None = None
+    made_by: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +147,22 @@ class HookTotals:
 
 
 async def insert_hook(conn: Connection, owner: HookOwner, hook: NewHook, most: int) -> bool:
-    """Create a hook; False where its owner has ``most`` already."""
-    owned = _owned(owner)
+    """Create a hook, in a transaction; False where its owner has ``most`` already, or is gone."""
+    of_organization = isinstance(owner, OrganizationOwner)
+    id = owner.organization if isinstance(owner, OrganizationOwner) else owner
+    if await _SQL.one(conn, "lock_organization" if of_organization else "lock_unit", owner=id) is None:
+        return False
     row = await _SQL.one(
         conn,
         "insert_hook",
         id=hook.id,
-        unit_id=owned["unit_id"],
-        organization_id=owned["organization_id"],
+        unit_id=None if of_organization else id,
+        organization_id=id if of_organization else None,
         url=hook.url,
         events=list(hook.events),
         units=list(hook.units) if hook.units is not None else None,
         headers=hook.headers,
+        made_by=hook.made_by,
         most=most,
     )
     return row is not None
@@ -288,19 +296,8 @@ async def replay_events(
 
 async def list_active_hooks(conn: Connection, now: float) -> list[ActiveHook]:
     """Every active hook."""
-    return [
-        ActiveHook(
-            row.id,
-            tuple(map(UnitId, row.units)),
-            row.url,
-            row.key_generation,
-            row.previous_until,
-            row.wait,
-            row.headers,
-            row.organization_id,
-        )
-        for row in await _SQL.rows(conn, "list_active_hooks", now=now)
-    ]
+    rows = await _SQL.rows(conn, "list_active_hooks", now=now)
+    return [ActiveHook(row.id, tuple(map(UnitId, row.units)), *row[2:]) for row in rows]
 
 
 async def list_due_deliveries(conn: Connection, hook: UUID, now: float, limit: int) -> list[DueDelivery]:
@@ -376,6 +373,11 @@ async def disable_hook(conn: Connection, hook: UUID, reason: str) -> None:
 async def bury_waiting(conn: Connection, wall: float, limit: int) -> int:
     """Make at most ``limit`` queued deliveries of disabled hooks dead; returns how many."""
     return await _SQL.execute(conn, "bury_waiting", wall=wall, limit=limit)
+
+
+async def bury_left(conn: Connection, wall: float, limit: int) -> int:
+    """Make at most ``limit`` queued deliveries dead whose unit has left the organization; returns how many."""
+    return await _SQL.execute(conn, "bury_left", wall=wall, limit=limit)
 
 
 async def prune_deliveries(conn: Connection, delivered_days: float, dead_days: float, limit: int) -> int:

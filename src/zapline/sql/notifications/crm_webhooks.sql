@@ -9,10 +9,28 @@
            and (%(chosen)s::uuid[] is null or h.units <@ %(chosen)s::uuid[]))
    and h.disabled_reason is distinct from 'deleted'
 
+-- fragment: told
+-- A delivery that its hook is still told of: an organization is told of its own units alone, since each came into it.
+(h.organization_id is null
+        or exists (select from zapline.organization_units o
+                    where o.unit_id = d.unit_id and o.organization_id = h.organization_id
+                      and (h.units is null or d.unit_id = any(h.units))
+                      and d.created_at >= date_trunc('second', o.added_at)))
+
+-- name: lock_unit
+-- Whoever makes hooks of a unit waits for others who do.
+select u.id from zapline.units u where u.id = %(owner)s for no key update;
+
+-- name: lock_organization
+-- Whoever makes hooks of an organization waits for others who do. No row back: it is gone.
+select o.id from zapline.organizations o
+ where o.id = %(owner)s and o.deleted_at is null for no key update;
+
 -- name: insert_hook
 -- A new hook, unless the unit or the organization has as many as allowed.
-insert into zapline.hooks (id, unit_id, organization_id, url, events, units, headers)
-select %(id)s, %(unit_id)s::uuid, %(organization_id)s::uuid, %(url)s, %(events)s, %(units)s::uuid[], %(headers)s::bytea
+insert into zapline.hooks (id, unit_id, organization_id, url, events, units, headers, made_by)
+select %(id)s, %(unit_id)s::uuid, %(organization_id)s::uuid, %(url)s, %(events)s, %(units)s::uuid[], %(headers)s::bytea,
+       %(made_by)s::uuid
  where (select count(*) from zapline.hooks h
          where (h.unit_id = %(unit_id)s or h.organization_id = %(organization_id)s)
            and h.disabled_reason is distinct from 'deleted') < %(most)s
@@ -50,10 +68,14 @@ update zapline.hooks h
 returning h.key_generation;
 
 -- name: enable_hook
--- Enables a disabled hook; failures count from now on.
+-- Enables a disabled hook, unless an organization's token has made it for a unit that has left; failures count from now
+-- on.
 update zapline.hooks h
    set disabled_at = null, disabled_reason = null, failing_since = null
- where h.id = %(id)s and
+ where h.id = %(id)s
+   and (h.disabled_reason is distinct from 'unit_left'
+        or exists (select from zapline.organization_units o
+                    where o.unit_id = h.unit_id and o.organization_id = h.made_by)) and
        -- include: owned
 returning h.id;
 
@@ -83,27 +105,34 @@ select d.id, d.seq, d.event, d.subject, d.state, d.tries, d.due_at, d.last_statu
  limit %(limit)s;
 
 -- name: replay_delivery
--- Queues an ended delivery again, under the same id. No row back: it has not ended, or does not exist.
+-- Queues an ended delivery again, under the same id. No row back: it has not ended, or is not to be told.
 update zapline.hook_deliveries d
    set state = 'queued', tries = 0, due_at = now(), ended_at = null
+  from zapline.hooks h
  where d.id = %(id)s and d.hook_id = %(hook)s and (%(units)s::uuid[] is null or d.unit_id = any(%(units)s::uuid[]))
-   and d.state <> 'queued'
+   and d.state <> 'queued' and h.id = d.hook_id and
+       -- include: told
 returning d.id;
 
 -- name: replay_dead
 -- Queues dead deliveries since a time again, oldest first.
-update zapline.hook_deliveries d
+update zapline.hook_deliveries r
    set state = 'queued', tries = 0, due_at = now(), ended_at = null
- where d.id in (select q.id from zapline.hook_deliveries q
-                 where q.hook_id = %(hook)s and (%(units)s::uuid[] is null or q.unit_id = any(%(units)s::uuid[]))
-                   and q.state = 'dead'
-                   and q.created_at >= to_timestamp(%(since)s)
-                 order by q.seq limit %(limit)s);
+ where r.id in (select d.id from zapline.hook_deliveries d join zapline.hooks h on h.id = d.hook_id
+                 where d.hook_id = %(hook)s and (%(units)s::uuid[] is null or d.unit_id = any(%(units)s::uuid[]))
+                   and d.state = 'dead'
+                   and d.created_at >= to_timestamp(%(since)s)
+                   and
+                       -- include: told
+                 order by d.seq limit %(limit)s);
 
 -- name: has_delivery
--- Whether the hook has this delivery.
-select d.id from zapline.hook_deliveries d
- where d.id = %(id)s and d.hook_id = %(hook)s and (%(units)s::uuid[] is null or d.unit_id = any(%(units)s::uuid[]));
+-- Whether the hook has this delivery, and is still told of it.
+select d.id from zapline.hook_deliveries d join zapline.hooks h on h.id = d.hook_id
+ where d.id = %(id)s and d.hook_id = %(hook)s and (%(units)s::uuid[] is null or d.unit_id = any(%(units)s::uuid[]))
+   and
+       -- include: told
+;
 
 -- name: replay_events
 -- Has events of a time delivered once more, or at last: one after the other, so many seconds between two. What waits to be
@@ -136,21 +165,25 @@ select (select count(*) from chosen) as found, (select count(*) from told) as re
 -- name: list_active_hooks
 -- Every active hook, and the seconds until its next delivery is due; null where none is queued. Deliveries are stored
 -- by the server's clock: where the daemon's clock is behind, no delivery waits for that.
-select h.id, h.organization_id, h.url, h.key_generation, extract(epoch from h.previous_until)::float8 as previous_until,
+select h.id,
        case when h.unit_id is not null then array[h.unit_id]
             else array(select o.unit_id from zapline.organization_units o
                         where o.organization_id = h.organization_id and (h.units is null or o.unit_id = any(h.units)))
-            end as units, h.headers,
+            end as units,
+       h.url, h.key_generation, extract(epoch from h.previous_until)::float8 as previous_until,
        (select extract(epoch from min(d.due_at) - greatest(now(), to_timestamp(%(now)s)))::float8
-          from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'queued') as wait
+          from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'queued') as wait,
+       h.headers, h.organization_id
   from zapline.hooks h
  where h.disabled_at is null;
 
 -- name: list_due_deliveries
 -- The due deliveries of a hook, in the order of their events.
 select d.id, d.unit_id, d.event, d.subject, d.facts, d.tries, extract(epoch from d.created_at)::float8 as created_at
-  from zapline.hook_deliveries d
+  from zapline.hook_deliveries d join zapline.hooks h on h.id = d.hook_id
  where d.hook_id = %(hook)s and d.state = 'queued' and d.due_at <= greatest(now(), to_timestamp(%(now)s))
+   and
+       -- include: told
  order by d.seq
  limit %(limit)s;
 
@@ -249,12 +282,22 @@ update zapline.hooks set disabled_at = now(), disabled_reason = %(reason)s where
 -- read the active hook and committed later.
 update zapline.hook_deliveries d
    set state = 'dead', ended_at = greatest(now(), to_timestamp(%(wall)s)),
-       last_error = coalesce(d.last_error, case when h.disabled_reason = 'unit_archived' then h.disabled_reason
+       last_error = coalesce(d.last_error, case when h.disabled_reason in ('unit_archived', 'unit_left') then h.disabled_reason
                                                 else 'hook_disabled' end)
   from zapline.hooks h
  where h.id = d.hook_id and d.state = 'queued'
    and d.id in (select q.id from zapline.hooks e join zapline.hook_deliveries q on q.hook_id = e.id
                  where e.disabled_at is not null and e.disabled_reason <> 'deleted' and q.state = 'queued'
+                 limit %(limit)s);
+
+-- name: bury_left
+-- Makes a part of the queued deliveries dead of which their hook is told no more: their unit has left its organization.
+update zapline.hook_deliveries r
+   set state = 'dead', ended_at = greatest(now(), to_timestamp(%(wall)s)), last_error = 'unit_left'
+ where r.state = 'queued'
+   and r.id in (select d.id from zapline.hooks h join zapline.hook_deliveries d on d.hook_id = h.id
+                 where h.organization_id is not null and d.state = 'queued' and not
+                       -- include: told
                  limit %(limit)s);
 
 -- name: prune_deleted

@@ -81,7 +81,10 @@ class Organizations:
         self._find(unit)
         async with self._pool.connection() as conn, conn.transaction():
             _require(await organizations.find_organization(conn, id))
-            if await organizations.add_unit(conn, id, unit) != id:
+            is_in = await organizations.add_unit(conn, id, unit)
+            if is_in is None:
+                raise UnknownOrganization("there is no such organization")
+            if is_in != id:
                 raise UnitElsewhere("the unit is in another organization; take it out there first")
         _LOG.info("A unit is in an organization", unit=str(unit), organization=str(id))
         self._on_change()

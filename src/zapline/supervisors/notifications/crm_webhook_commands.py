@@ -13,6 +13,7 @@ from zapline.domain.errors import InvalidField, LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.network_addresses import InvalidMediaUrl, parse_media_url, refusal_reason
 from zapline.domain.text import Sentence
+from zapline.sql.accounts import organizations
 from zapline.sql.notifications import crm_webhooks
 from zapline.sql.notifications.crm_webhooks import (
     EventRange,
@@ -22,6 +23,7 @@ from zapline.sql.notifications.crm_webhooks import (
     OrganizationOwner,
     ReplayedEvents,
 )
+from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.notifications.hook_headers import HeaderSealer
 
@@ -72,12 +74,16 @@ class DeliveryPending(LocalError):
 
 @dataclass(frozen=True, slots=True)
 class AskedHook:
-    """A hook as somebody asks for it. ``units``: of an organization's; None: all that the caller's token opens."""
+    """A hook as somebody asks for it. ``units``: of an organization's; None: all that the caller's token opens.
+
+    ``made_by``: of a unit's, the organization whose token asks.
+    """
 
     url: str
     events: Sequence[str]
     units: Sequence[UnitId] | None = None
     headers: Mapping[str, str] | None = None
+    made_by: UUID | None = None
 
 
 class CrmWebhooks:
@@ -113,13 +119,14 @@ class CrmWebhooks:
     async def create(self, owner: HookOwner, asked: AskedHook) -> tuple[Hook, str]:
         """Create a hook; return it and its new secret.
 
-        Raises UnknownUnit, InvalidHookUrl, InvalidHeader, HookUnitElsewhere, TooManyHooks.
+        Raises UnknownUnit, InvalidHookUrl, InvalidHeader, HookUnitElsewhere, TooManyHooks, UnknownHook.
         """
         self._check_owner(owner)
         url, id = self._check_url(asked.url), self._new_id()
         headers = self._sealer.seal(id, checked_headers(asked.headers or {}))
-        new = NewHook(id, url, sorted(set(asked.events)), _units_of(owner, asked.units), headers)
-        async with self._pool.connection() as conn:
+        new = NewHook(id, url, sorted(set(asked.events)), _units_of(owner, asked.units), headers, asked.made_by)
+        async with self._pool.connection() as conn, conn.transaction():
+            await _hold(conn, owner, asked.made_by)
             if not await crm_webhooks.insert_hook(conn, owner, new, MAX_HOOKS):
                 raise TooManyHooks(Sentence("there are at most {limit} hooks", limit=MAX_HOOKS))
             hook = await crm_webhooks.find_hook(conn, owner, id)
@@ -150,13 +157,18 @@ class CrmWebhooks:
         return hook, format_secret(self._key_of(id, generation))
 
     async def enable(self, owner: HookOwner, id: UUID) -> Hook:
-        """Enable a hook that was disabled because it failed. Raises UnknownUnit, UnknownHook."""
+        """Enable a hook that was disabled because it failed. Raises UnknownUnit, UnknownHook.
+
+        Raises HookDisabled where the unit has left the organization that made the hook.
+        """
         self._check_owner(owner)
         async with self._pool.connection() as conn:
             await crm_webhooks.enable_hook(conn, owner, id)
             hook = await crm_webhooks.find_hook(conn, owner, id)
         if hook is None:
             raise UnknownHook("the unit has no such hook")
+        if hook.disabled_at is not None:
+            raise HookDisabled("the unit has left the organization that made this hook; make another one")
         self._on_change(id)
         return hook
 
@@ -226,6 +238,14 @@ class CrmWebhooks:
         if parsed.is_address and refusal_reason(parsed.host) is not None:
             raise InvalidHookUrl("The URL leads into a private or reserved network.")
         return parsed.url
+
+
+async def _hold(conn: Connection, owner: HookOwner, made_by: UUID | None) -> None:
+    """Keep the unit in the organization whose token asks. Raises UnknownHook where it has left."""
+    if isinstance(owner, OrganizationOwner) or made_by is None:
+        return
+    if not await organizations.hold_unit(conn, made_by, owner):
+        raise UnknownHook("the unit has just left the organization")
 
 
 def _units_of(owner: HookOwner, asked: Sequence[UnitId] | None) -> Sequence[UnitId] | None:

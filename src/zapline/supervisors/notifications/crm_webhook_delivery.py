@@ -21,6 +21,7 @@ from zapline.domain.crm_webhooks import (
 )
 from zapline.domain.errors import DatabaseUnavailable, RemoteError
 from zapline.domain.ids import UnitId
+from zapline.sql.accounts import organizations
 from zapline.sql.notifications import crm_webhooks, events
 from zapline.sql.notifications.crm_webhooks import ActiveHook, DueDelivery, HookTotals
 from zapline.sql.postgres.connection import Connection
@@ -51,7 +52,7 @@ _MAX_ROWS = 2000
 _LONGEST_WAIT = 7 * 3600.0
 """Seconds: no delivery waits so long for its next try (``crm_webhooks.retry_delay``)."""
 _MISDATED_EVERY = 60.0
-"""Seconds between two looks for what a wrong clock has put off."""
+"""Seconds between two looks for what a wrong clock has put off, or whose unit has left its organization."""
 DELIVERED_DAYS, DEAD_DAYS = 1.0, 14.0
 """Days for which deliveries are kept after their end; dead ones can be replayed for that long."""
 EVENT_DAYS = 3.0
@@ -67,6 +68,8 @@ class _HookState:
     busy: bool = False
     failures: int = 0
     """In a row."""
+    units: frozenset[UnitId] = frozenset()
+    """What it was told of when it was served last."""
     proven: bool = False
     """It has accepted a delivery of this process. Until then others may wait because of failures of an earlier one."""
     rest_until: float = float("-inf")
@@ -103,7 +106,7 @@ class CrmWebhookDelivery:
         self._counters = counters
         self._clock = clock
         self._clocks_agree = clocks_agree
-        self._misdated_at = float("-inf")
+        self._misdated_at, self._left_at = float("-inf"), float("-inf")
         self._draw_spread = draw_spread
         self._wall = wall
         self._states: dict[UUID, _HookState] = {}
@@ -123,8 +126,11 @@ class CrmWebhookDelivery:
     def hook_changed(self, hook: UUID | None = None) -> None:
         """Query at once and end the hook's rest: a person has changed it, or has requested deliveries.
 
+        None: which units are in an organization may have changed.
         Its failures still count: deliveries that wait because of them become due with the first success.
         """
+        if hook is None:
+            self._left_at = float("-inf")
         state = self._states.get(hook) if hook is not None else None
         if state is not None:
             state.rest_until = float("-inf")
@@ -161,11 +167,13 @@ class CrmWebhookDelivery:
             if hook.wait is None:
                 continue
             state = self._states.setdefault(hook.id, _HookState())
+            if state.busy and not state.units.issubset(hook.units):
+                state.scope.cancel()  # a unit has left: what was read of it is told no more
             wait = max(hook.wait, state.rest_until - now)
             if wait > 0:
                 pauses.append(wait)
             elif not state.busy:
-                state.busy = True
+                state.busy, state.units = True, frozenset(hook.units)
                 nursery.start_soon(self._serve_hook, hook, state)
         return min(pauses)
 
@@ -272,6 +280,16 @@ class CrmWebhookDelivery:
             _LOG.warning("Webhooks to the CRM were put off by a wrong clock; they are due now", count=count)
         return count
 
+    async def _bury_left(self, conn: Connection) -> int:
+        """End a part of the deliveries whose unit has left its organization; all of them are passed over already."""
+        if trio.current_time() < self._left_at:
+            return 0
+        self._left_at = trio.current_time() + _MISDATED_EVERY
+        count = await crm_webhooks.bury_left(conn, self._wall(), _MAX_ROWS)
+        if count >= _MAX_ROWS:
+            self._left_at = float("-inf")
+        return count
+
     async def _clean_up(self) -> None:
         """Count deliveries, end those of disabled hooks, and delete old ones, until cancelled."""
         while True:
@@ -280,10 +298,12 @@ class CrmWebhookDelivery:
             try:
                 async with self._pool.connection() as conn:
                     done = await crm_webhooks.bury_waiting(conn, self._wall(), _MAX_ROWS)
+                    done = max(done, await self._bury_left(conn))
                     if self._clocks_agree():
                         pruned = await crm_webhooks.prune_deliveries(conn, DELIVERED_DAYS, DEAD_DAYS, _MAX_ROWS)
                         pruned = max(pruned, await events.prune_events(conn, EVENT_DAYS, _MAX_ROWS))
                         done = max(done, pruned, await self._release_misdated(conn))
+                        await organizations.prune_organizations(conn)
                     self.totals = await crm_webhooks.count_deliveries(conn)
             except RemoteError as away:
                 _LOG.debug("Webhooks to the CRM are not tidied", error=str(away))

@@ -83,8 +83,13 @@ async def test_one_hook_is_told_of_all_units_also_of_those_that_come_later_and_o
         await at.wait_for_calls(4, "/all")
         await move(api, ours, second, "DELETE")
         await arrive(api, second, "4")
-        (left,) = await api.sql("select state, last_error from zapline.hook_deliveries where last_error = 'unit_left'")
+        await api.until(f"{base}/{hook['id']}", lambda body: body["waiting"] == 0)
+        (left,) = await api.sql("select id, state from zapline.hook_deliveries where last_error = 'unit_left'")
         assert left.state == "dead"
+        since = {"since": "2020-01-01T00:00:00Z"}
+        assert await api.post(f"{base}/{hook['id']}/replay", since, 202) == {"replayed": 0}
+        gone = await api.post(f"{base}/{hook['id']}/deliveries/{left.id}/replay", {}, 404)
+        assert gone["code"] == "delivery_not_found"
         assert len(await seen(every, f"{base}/{hook['id']}/deliveries")) == 2, "of a unit that has left nothing is seen"
         dump = str(await api.sql("select h::text from zapline.hooks h")) + (await api.client.get(base)).text
         assert SECRET not in dump
@@ -117,6 +122,41 @@ async def test_what_a_hook_is_asked_for_must_make_sense(api: Any) -> None:
     assert (await api.post(f"/organizations/{empty}/hooks/{hook['id']}/test", {}, 409))["code"] == "hook_without_units"
     made = await api.post(f"/units/{unit.id}/hooks", {"url": url, "headers": {"X-Key": SECRET}}, 201)
     assert (made["headerNames"], made["organizationId"]) == (["X-Key"], None)
+
+
+async def test_a_hook_that_an_organization_made_for_a_unit_ends_when_the_unit_leaves(api: Any) -> None:
+    unit = await api.add_unit("A")
+    id = await organization(api, unit)
+    base, asked = f"/units/{unit.id}/hooks", {"url": "http://127.0.0.1:1/"}
+    made = await api.client.post(base, json=asked, headers=await mint(api, id))
+    assert made.status_code == 201, made.text
+    own = await api.post(base, asked, 201)
+    await move(api, id, unit, "DELETE")
+
+    async def shown() -> Any:
+        return [(each["id"], each["disabledReason"]) for each in (await api.get(base))["items"]]
+
+    theirs = made.json()["id"]
+    assert await shown() == [(theirs, "unit_left"), (own["id"], None)]
+    assert (await api.post(f"{base}/{theirs}/enable", {}, 409))["code"] == "hook_disabled"
+    await move(api, id, unit)
+    assert (await api.post(f"{base}/{theirs}/enable", {}, 200))["active"]
+    await api.post(f"/organizations/{id}/hooks", asked, 201)
+    await move(api, id, unit, "DELETE")
+    for expected in (204, 404):
+        assert (await api.client.delete(f"/organizations/{id}")).status_code == expected
+    for answer in (
+        await api.client.get(f"/organizations/{id}"),
+        await api.client.put(f"/organizations/{id}/units/{unit.id}"),
+    ):
+        assert answer.status_code == 404
+    assert await api.sql("select 1 from zapline.access_tokens where organization_id is not null") == []
+    (hook,) = await api.sql("select disabled_reason from zapline.hooks where organization_id is not null")
+    assert hook.disabled_reason == "deleted"
+    await api.sql("update zapline.hooks set disabled_at = now() - interval '2 hours' where organization_id is not null")
+    with trio.fail_after(60):
+        while await api.sql(f"select 1 from zapline.organizations where id = '{id}'"):  # noqa: ASYNC110 - another's work
+            await trio.sleep(0.1)
 
 
 async def test_events_of_a_time_are_delivered_once_more_under_their_ids(api: Any) -> None:

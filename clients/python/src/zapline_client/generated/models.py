@@ -507,7 +507,7 @@ class Hook(TypedDict):
     events: list[str]
     active: bool
     disabledAt: str | None
-    disabledReason: Literal["gone", "failing", "unit_archived"] | str | None
+    disabledReason: Literal["gone", "failing", "unit_archived", "unit_left"] | str | None
     failingSince: str | None
     """The first failure since the last success."""
     keyGeneration: int
@@ -1509,7 +1509,7 @@ class SecretHook(TypedDict):
     events: list[str]
     active: bool
     disabledAt: str | None
-    disabledReason: Literal["gone", "failing", "unit_archived"] | str | None
+    disabledReason: Literal["gone", "failing", "unit_archived", "unit_left"] | str | None
     failingSince: str | None
     """The first failure since the last success."""
     keyGeneration: int

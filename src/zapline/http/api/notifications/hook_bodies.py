@@ -73,7 +73,13 @@ class HookBody(ResponseBody, frozen=True, kw_only=True):
     active: bool
     disabled_at: Timestamp | None
     disabled_reason: (
-        Annotated[str, one_of(["gone", "failing", "unit_archived"], "`gone`: it answered 410. `failing`: for days.")]
+        Annotated[
+            str,
+            one_of(
+                ["gone", "failing", "unit_archived", "unit_left"],
+                "`gone`: it answered 410. `failing`: for days. `unit_left`: the organization that made it.",
+            ),
+        ]
         | None
     )
     failing_since: Annotated[Timestamp | None, Meta(description="The first failure since the last success.")]

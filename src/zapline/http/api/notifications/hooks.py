@@ -104,7 +104,7 @@ _ROTATE = RouteDoc(
     body=RequestBody,
     errors=_NOT_FOUND,
 )
-_ENABLE = RouteDoc("Serve a hook again that was disabled", {200: HookBody}, body=RequestBody, errors=_NOT_FOUND)
+_ENABLE = RouteDoc("Serve a hook again that was disabled", {200: HookBody}, body=RequestBody, errors=_DISABLED)
 _TEST = RouteDoc("Deliver a `hook.test`", {202: QueuedBody}, body=RequestBody, errors=_TESTED)
 _DELIVERIES = RouteDoc("Deliveries of a hook", {200: DeliveryPage}, query=(_STATE, *PAGED), errors=_NOT_FOUND)
 _REPLAY = RouteDoc(
@@ -162,7 +162,9 @@ class HookRoutes:
 
     async def create(self, unit: UUID) -> Response:
         body = await read_body(NewHook)
-        asked = AskedHook(body.url, body.events, headers=body.headers)
+        grant = current_principal().grant
+        made_by = grant.organization if grant is not None else None
+        asked = AskedHook(body.url, body.events, headers=body.headers, made_by=made_by)
         return await self._create(UnitId(unit), asked, f"/units/{unit}/hooks")
 
     async def create_for_organization(self, organization: UUID) -> Response:

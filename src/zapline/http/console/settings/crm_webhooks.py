@@ -30,6 +30,7 @@ DISABLED_REASONS = {
     "gone": N_("Disabled: it answered 410, which means that nobody wants it any more."),
     "failing": N_("Disabled: it has failed for days."),
     "unit_archived": N_("Disabled: the unit is closed."),
+    "unit_left": N_("Disabled: the unit has left the organization that made it."),
 }
 DELIVERY_STATES = {
     "queued": ("busy", N_("waits")),
