@@ -39,6 +39,8 @@ create table zapline.group_members (
     primary key (group_id, canonical)
 );
 create index group_members_by_person on zapline.group_members (unit_id, canonical);
+create index group_members_by_phone on zapline.group_members (unit_id, phone) where phone is not null;
+create index group_members_by_lid on zapline.group_members (unit_id, lid) where lid is not null;
 
 -- How a line is to behave, as far as its unit says so.
 create table zapline.line_settings (

@@ -69,9 +69,13 @@ async def find_names(
     conn: Connection, unit: UnitId, names: Collection[str], id: UUID | None = None
 ) -> tuple[list[str], list[str]]:
     """All names and other identities of a person; ``id``: of a contact or conversation. Empty: not known."""
-    lids = [name.removeprefix("lid:") for name in names if name.startswith("lid:")]
-    row = await _SQL.one(conn, "find_names", unit_id=unit, names=list(names), lids=lids, id=id)
+    row = await _SQL.one(conn, "find_names", unit_id=unit, names=list(names), lids=lids_of(names), id=id)
     return list(row.names), list(row.digits)
+
+
+def lids_of(names: Iterable[str]) -> list[str]:
+    """The LIDs among a person's names, as they stand in columns of their own."""
+    return [name.removeprefix("lid:") for name in names if name.startswith("lid:")]
 
 
 async def begin_job(conn: Connection, job: ErasureJob, digests: Sequence[bytes]) -> UUID | None:
@@ -171,8 +175,10 @@ async def delete_traces(conn: Connection, job: ErasureJob) -> None:
         waits = {"conversations": job.conversations, "names": names}
         counts["reports"] += await _SQL.execute(conn, "delete_waiting", **parked, **waits)
         counts["sightings"] += await _SQL.execute(conn, "delete_sightings", until=until, **job.person)
-        counts["memberships"] += await _SQL.execute(conn, "delete_memberships", unit_id=job.unit, names=names)
-        counts["checks"] += await _SQL.execute(conn, "delete_number_checks", unit_id=job.unit, names=names)
+        left = await _SQL.rows(conn, "delete_memberships", unit_id=job.unit, names=names, lids=lids_of(names))
+        counts["memberships"] += len(left)
+        phones = sorted({*names, *(row.phone for row in left if row.phone is not None)})
+        counts["checks"] += await _SQL.execute(conn, "delete_number_checks", unit_id=job.unit, names=phones)
         await store_progress(conn, job, counts)
 
 

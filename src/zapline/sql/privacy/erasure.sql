@@ -203,8 +203,11 @@ delete from zapline.sightings
 delete from zapline.number_checks where unit_id = %(unit_id)s and phone = any(%(names)s);
 
 -- name: delete_memberships
--- Deletes what WhatsApp has said of the person's being in groups.
-delete from zapline.group_members where unit_id = %(unit_id)s and canonical = any(%(names)s);
+-- Deletes what WhatsApp has said of the person's being in groups. Returns the phones by which it did: a person may be known
+-- by a LID alone elsewhere.
+delete from zapline.group_members
+ where unit_id = %(unit_id)s and (canonical = any(%(names)s) or phone = any(%(names)s) or lid = any(%(lids)s))
+returning phone;
 
 -- name: blank_recipients
 -- Anonymises the person in campaigns, whose counts stay. A person who was put on a list meanwhile is skipped, too,

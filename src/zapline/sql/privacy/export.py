@@ -13,7 +13,7 @@ from zapline.domain.timestamps import iso
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import unit_scope
-from zapline.sql.privacy.erasure import find_dead_letters, find_names, marks_in_letters
+from zapline.sql.privacy.erasure import find_dead_letters, find_names, lids_of, marks_in_letters
 
 _SQL = Queries(__name__)
 _PIECE = 500
@@ -47,7 +47,7 @@ async def export_person(pool: Pool, person: Person, now: float) -> AsyncGenerato
     """
     names, unit = list(person.names), person.unit
     async with unit_scope(pool, unit) as conn:
-        data = (await _SQL.one(conn, "load_person", unit_id=unit, names=names)).data
+        data = (await _SQL.one(conn, "load_person", unit_id=unit, names=names, lids=lids_of(names))).data
     head = {"unitId": str(unit), "exportedAt": iso(now), "names": names} | data
     yield msgspec.json.encode(head)[:-1] + b',"messages":['
     async for piece in _messages(pool, person):

@@ -34,12 +34,17 @@ select jsonb_build_object(
     'numberChecks', coalesce((
         select jsonb_agg(jsonb_build_object('phone', n.phone, 'onWhatsapp', n.on_whatsapp, 'whatsappId', n.whatsapp_id,
                                             'checkedAt', n.checked_at) order by n.phone)
-          from zapline.number_checks n where n.unit_id = %(unit_id)s and n.phone = any(%(names)s)), '[]'),
+          from zapline.number_checks n
+         where n.unit_id = %(unit_id)s
+           and (n.phone = any(%(names)s) or n.phone in (
+                    select m.phone from zapline.group_members m
+                     where m.unit_id = %(unit_id)s and (m.canonical = any(%(names)s) or m.lid = any(%(lids)s))))), '[]'),
     'groups', coalesce((
         select jsonb_agg(jsonb_build_object('group', k.canonical, 'name', k.name, 'role', m.role) order by k.canonical)
           from zapline.group_members m
           join zapline.contacts k on k.id = m.group_id
-         where m.unit_id = %(unit_id)s and m.canonical = any(%(names)s)), '[]'),
+         where m.unit_id = %(unit_id)s
+           and (m.canonical = any(%(names)s) or m.phone = any(%(names)s) or m.lid = any(%(lids)s))), '[]'),
     'reactions', coalesce((
         select jsonb_agg(jsonb_build_object('toMessage', x.external_id, 'kind', x.kind, 'value', x.value,
                                             'at', x.received_at) order by x.received_at)

@@ -311,6 +311,22 @@ async def test_who_is_to_be_erased_is_named_rightly(api: Any) -> None:
     done = await api.until(f"{base}/erasures/{requested['id']}", lambda job: job["state"] == "done")
     assert (done["counts"]["messages"], done["counts"]["contacts"]) == (1, 1)
 
+    # Only the members of a group tell whose phone a LID is.
+    group = group_id(unit.id, GROUP)
+    await api.send(unit, "messages.upsert", text("A2", "no grupo", GROUP, participant="5511777770003@s.whatsapp.net"))
+    async with api.engine_pool.connection() as conn:
+        members = [Member(f"+{PHONE}", f"+{PHONE}", LID, "admin"), Member(f"+{OTHER}", f"+{OTHER}", None, "member")]
+        await store_members(conn, unit.id, group, False, members, BEFORE)
+        await store_checks(conn, unit.id, {f"+{PHONE}": (True, None), f"+{OTHER}": (True, None)}, BEFORE)
+    exported = await api.get(f"{base}/export", phone=f"lid:{LID}")
+    assert [found["role"] for found in exported["groups"]] == ["admin"]
+    assert [found["phone"] for found in exported["numberChecks"]] == [f"+{PHONE}"]
+    requested = await api.post(f"{base}/erasures", {"phone": f"lid:{LID}"}, 202)
+    done = await api.until(f"{base}/erasures/{requested['id']}", lambda job: job["state"] == "done")
+    assert (done["counts"]["memberships"], done["counts"]["checks"]) == (1, 1)
+    left = "select canonical from zapline.group_members union all select phone from zapline.number_checks"
+    assert [tuple(row) for row in await api.sql(left)] == [(f"+{OTHER}",)] * 2
+
 
 async def test_an_erasure_waits_for_a_call_that_is_under_way(api: Any) -> None:
     unit = await api.add_unit()
