@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from zapline.domain.ids import UnitId
 from zapline.sql.conversations import conversations, inbox
-from zapline.sql.conversations.message_search import search_messages, search_units
+from zapline.sql.conversations.message_search import Found, search_messages, search_units
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import insert_unit
@@ -99,20 +99,36 @@ async def test_messages_are_found_by_their_words_without_accents_in_their_own_un
 
             async def found(text: str, unit: UnitId = one) -> list[int] | None:
                 messages = await search_messages(pool, unit, text, None, 50)
-                return None if messages is None else sorted(int(each.external_id or "") for each in messages)
+                return None if messages is None else sorted(int(each.external_id or "") for each in messages.items)
 
             for text, places in FOUND:
                 assert await found(text) == places, text
             every = await search_messages(pool, one, "e", None, 50)
             assert every is not None
-            assert [each.external_id for each in every] == ["4", "0"], "the latest first"
-            assert [each.id for each in await search_messages(pool, one, "e", every[0].seq, 1) or ()] == [every[1].id]
+            assert [each.external_id for each in every.items] == ["4", "0"], "the latest first"
+            second = await search_messages(pool, one, "e", every.items[0].seq, 1)
+            assert second is not None
+            assert [each.id for each in second.items] == [every.items[1].id]
             listed = await search_units(pool, units, "acao", None, 50)
             assert listed is not None
-            assert [each.unit_id for each in listed] == [other, one]
-            assert {each.name for each in listed} == {None}
-            assert await search_units(pool, [], "acao", None, 50) == []
+            assert [each.unit_id for each in listed.items] == [other, one]
+            assert {each.name for each in listed.items} == {None}
+            assert await search_units(pool, [], "acao", None, 50) == Found([])
             assert await search_units(pool, units, "!", None, 50) is None
+            # A search without patience says how far it has come, and goes on from there.
+            await conn.execute("select setval(pg_get_serial_sequence('zapline.messages', 'seq'), 100000)")
+            await conn.execute(
+                "insert into zapline.messages (id, unit_id, conversation_id, provider, external_id, from_me, kind,"
+                " kind_rank, body, origin, sent_at, received_at) select gen_random_uuid(), unit_id, conversation_id,"
+                " provider, 'far', false, 'text', 2, 'far', 'live', now(), now() from zapline.messages limit 1"
+            )
+            short = await search_units(pool, units, "acao", None, 50, patience=0.0)
+            assert short is not None
+            assert short.stop is not None
+            assert (short.items, short.stop.at is not None) == ([], True)
+            rest = await search_units(pool, units, "acao", short.stop.seq, 50)
+            assert rest == Found(listed.items)
+            await conn.execute("delete from zapline.messages where external_id = 'far'")
             changed = "where external_id = '0' and unit_id = %s"
             await conn.execute(
                 f"update zapline.messages set edited_body = 'Correção', edited_at_ms = 1 {changed}", (one,)

@@ -8,10 +8,14 @@ shown of them is read in a scope like all else.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Generic, TypeVar
 from uuid import UUID
+
+import trio
 
 from zapline.domain.ids import UnitId
 from zapline.sql.conversations.conversations import Message, list_messages
+from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import admin_scope, engine_scope
@@ -22,7 +26,11 @@ MAX_WORDS = 8
 _PART_BITS = 14
 """The order of arrival is looked up in parts of 16,384 places, as the index has them."""
 _QUERIES = 2000
-"""Parts, times units, that one statement looks up."""
+"""Parts, times units, that one statement looks up at most."""
+PATIENCE = 3.0
+"""Seconds after which a search ends, and says how far back it has come."""
+_FAST = 0.2
+"""Seconds of a statement."""
 _SHOWN = 300
 """Characters of a text in a list."""
 
@@ -47,34 +55,58 @@ class FoundMessage:
     username: str | None
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How far back a search has come that took too long: to the messages before ``seq`` it has not."""
+
+    seq: int
+    at: datetime | None
+    """When the last message that it has looked at arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """What a search has found, the latest arrival first. ``stop``: it ended before its end."""
+
+    items: Sequence[T]
+    stop: Stop | None = None
+
+
 async def search_messages(
-    pool: Pool, unit: UnitId, text: str, before: int | None, limit: int
-) -> Sequence[Message] | None:
+    pool: Pool, unit: UnitId, text: str, before: int | None, limit: int, patience: float = PATIENCE
+) -> Found[Message] | None:
     """Messages of the unit with all words of ``text``, before a sequence number; None where it has no word.
 
-    Raises DatabaseUnavailable.
+    ``patience`` in seconds: see ``Found``. Raises DatabaseUnavailable.
     """
-    ids = await _find(pool, [unit], text, before, limit)
-    if not ids:
-        return [] if ids is not None else None
-    return await list_messages(pool, unit, ids)
+    found = await _find(pool, [unit], text, before, limit, patience)
+    if found is None:
+        return None
+    return Found(await list_messages(pool, unit, found.items) if found.items else [], found.stop)
 
 
 async def search_units(
-    pool: Pool, units: Sequence[UnitId], text: str, before: int | None, limit: int
-) -> Sequence[FoundMessage] | None:
+    pool: Pool, units: Sequence[UnitId], text: str, before: int | None, limit: int, patience: float = PATIENCE
+) -> Found[FoundMessage] | None:
     """The same for a list of messages of several units; the caller may see all of these."""
-    ids = await _find(pool, units, text, before, limit)
-    if not ids:
-        return [] if ids is not None else None
+    found = await _find(pool, units, text, before, limit, patience)
+    if found is None:
+        return None
+    if not found.items:
+        return Found([], found.stop)
     async with admin_scope(pool) as conn:
-        rows = await _SQL.rows(conn, "list_shown", ids=ids, units=list(units), longest=_SHOWN)
-    return [FoundMessage(*row) for row in rows]
+        rows = await _SQL.rows(conn, "list_shown", ids=list(found.items), units=list(units), longest=_SHOWN)
+    return Found([FoundMessage(*row) for row in rows], found.stop)
 
 
-async def _find(pool: Pool, units: Sequence[UnitId], text: str, before: int | None, limit: int) -> list[UUID] | None:
+async def _find(
+    pool: Pool, units: Sequence[UnitId], text: str, before: int | None, limit: int, patience: float
+) -> Found[UUID] | None:
     """Ids of the messages, the latest arrival first; None where the text has no word."""
-    found: list[UUID] = []
+    until, found = trio.current_time() + patience, list[UUID]()
     async with engine_scope(pool) as conn:
         row = await _SQL.one(conn, "plain_words", text=text)
         words = sorted(set(row.words[:MAX_WORDS])) if row is not None else []
@@ -82,21 +114,36 @@ async def _find(pool: Pool, units: Sequence[UnitId], text: str, before: int | No
             return None
         span = await _SQL.one(conn, "find_span", units=list(units))
         if span is None or span.newest is None:
-            return found
+            return Found(found)
         newest = min(span.newest, before - 1) if before is not None else span.newest
-        parts = range(newest >> _PART_BITS, (span.oldest >> _PART_BITS) - 1, -1)
-        wanted = {"units": list(units), "before_seq": newest + 1}
-        step = max(1, _QUERIES // len(units))
-        for start in range(0, len(parts), step):
-            queries = [_query(units, part, words) for part in parts[start : start + step]]
-            rows = await _SQL.rows(conn, "find_ids", **wanted, queries=queries, limit=limit - len(found))
+        part, last, step = newest >> _PART_BITS, span.oldest >> _PART_BITS, 1
+        while part >= last and len(found) < limit:
+            parts = range(part, max(part - step, last - 1), -1)
+            asked = [(unit, _query(unit, one, words)) for one in parts for unit in units]
+            began = trio.current_time()
+            rows = await _SQL.rows(
+                conn,
+                "find_ids",
+                units=[unit for unit, _ in asked],
+                queries=[query for _, query in asked],
+                before_seq=newest + 1,
+                limit=limit - len(found),
+            )
             found += [row.id for row in rows]
-            if len(found) >= limit:
-                break
-    return found
+            part = parts[-1] - 1
+            now = trio.current_time()
+            # Most searches end in what came lately; others look up more and more at a time, while that is fast.
+            step = max(1, min(step * 2, _QUERIES // len(units)) if now < began + _FAST else step // 2)
+            if part >= last and len(found) < limit and now >= until:
+                return Found(found, await _stop(conn, units, (part + 1) << _PART_BITS))
+    return Found(found)
 
 
-def _query(units: Sequence[UnitId], part: int, words: Sequence[str]) -> str:
-    """The tsquery of all words in one part of the units' messages; the words are letters and digits alone."""
-    prefixes = [f"{str(unit)[:8]}:{part:x}:" for unit in units]
-    return " | ".join("(" + " & ".join(f"'{prefix}{word}':*" for word in words) + ")" for prefix in prefixes)
+async def _stop(conn: Connection, units: Sequence[UnitId], seq: int) -> Stop:
+    row = await _SQL.one(conn, "find_time", units=list(units), after_seq=seq)
+    return Stop(seq, row.received_at if row is not None else None)
+
+
+def _query(unit: UnitId, part: int, words: Sequence[str]) -> str:
+    """The tsquery of all words in one part of a unit's messages; the words are letters and digits alone."""
+    return " & ".join(f"'{str(unit)[:8]}:{part:x}:{word}':*" for word in words)

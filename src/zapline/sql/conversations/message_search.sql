@@ -13,19 +13,32 @@ select min(n.seq) as oldest, max(n.seq) as newest
                      (select m.seq from zapline.messages m where m.unit_id = u.id order by m.seq limit 1)) n;
 
 -- name: find_ids
--- The ids of messages of these units that hold all words, the latest arrival first. There is a query for each part of the
--- order of arrival, the newest first; each is answered by the index of words, and no more of them than fill the page.
+-- The ids of messages that hold all words, the latest arrival first. There is a query for each unit and part of the order of
+-- arrival; each is one look-up in the index of words, which PostgreSQL must not leave aside for the sake of the order.
 select f.id, f.seq
-  from unnest(%(queries)s::text[]) as part(query)
+  from unnest(%(units)s::uuid[], %(queries)s::text[]) as asked(unit_id, query)
  cross join lateral (
-       select m.id, m.seq
-         from zapline.messages m
-        where zapline.message_words(m.unit_id, m.seq, m.kind, m.body, m.edited_body, m.edited_at_ms, m.deleted_at, m.media)
-              @@ part.query::tsquery
-          and m.unit_id = any(%(units)s::uuid[]) and m.seq < %(before_seq)s::bigint
-        order by m.seq desc
+       select x.id, x.seq
+         from (select m.id, m.seq, m.unit_id
+                 from zapline.messages m
+                where zapline.message_words(m.unit_id, m.seq, m.kind, m.body, m.edited_body, m.edited_at_ms, m.deleted_at,
+                                            m.media) @@ asked.query::tsquery
+                  and m.unit_id = any(%(units)s::uuid[])
+               offset 0) x
+        where x.unit_id = asked.unit_id and x.seq < %(before_seq)s::bigint
+        order by x.seq desc
         limit %(limit)s) f
+ order by f.seq desc
  limit %(limit)s;
+
+-- name: find_time
+-- When the first message of these units arrived that has this place in the order of arrival, or a later one.
+select n.received_at
+  from unnest(%(units)s::uuid[]) as u(id)
+ cross join lateral (select m.seq, m.received_at from zapline.messages m
+                      where m.unit_id = u.id and m.seq >= %(after_seq)s::bigint order by m.seq limit 1) n
+ order by n.seq
+ limit 1;
 
 -- name: list_shown
 -- Messages of several units, the latest arrival first, with the columns of a list: whose conversation it is, and the text.

@@ -712,8 +712,10 @@ class AsyncOperations:
     ) -> FoundPage:
         """Find messages by their words. `GET /units/{unit}/messages/search`. Accents, capitals and signs do not
         count: `acao` finds *Ação!*. Searched is what a message says now (an edited one by its new text, a
-        deleted one not at all), its caption and the name of its file. The latest arrival comes first. Who may:
-        An administrator, or a token of the unit or its organization with the scope `read`.
+        deleted one not at all), its caption and the name of its file. The latest arrival comes first. A search
+        that takes longer than three seconds ends there: its page may hold few messages or none, and
+        `nextCursor` goes on. Who may: An administrator, or a token of the unit or its organization with the
+        scope `read`.
         """
         result: FoundPage = await self._call(
             "GET",

@@ -8,7 +8,7 @@ from quart import Response, request
 
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.json_bodies import json_response
-from zapline.http.api.framework.paging import PAGED, Position, Seq, page_query, split_page
+from zapline.http.api.framework.paging import PAGED, Position, Seq, encode_cursor, page_query, split_page
 from zapline.http.api.framework.problems import invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.http.api.messages.message_responses import FoundPage, message_body
@@ -35,7 +35,8 @@ _SEARCH = RouteDoc(
     query=(_QUERY, *PAGED),
     detail="Accents, capitals and signs do not count: `acao` finds *Ação!*. Searched is what a message says now (an "
     "edited one by its new text, a deleted one not at all), its caption and the name of its file. The latest arrival "
-    "comes first.",
+    "comes first. A search that takes longer than three seconds ends there: its page may hold few messages or none, "
+    "and `nextCursor` goes on.",
 )
 
 
@@ -58,5 +59,7 @@ class MessageSearchRoutes:
         found = await search_messages(self._pool, id, text, after.seq if after else None, limit + 1)
         if found is None:
             raise invalid("q", "has no letter and no digit")
-        page, next_cursor = split_page(found, limit, lambda message: _Found(message.seq))
+        page, next_cursor = split_page(found.items, limit, lambda message: _Found(message.seq))
+        if found.stop is not None:
+            next_cursor = encode_cursor(_Found(found.stop.seq))
         return json_response(FoundPage([message_body(message) for message in page], next_cursor))

@@ -68,10 +68,11 @@ class MessageSearchPages:
         chosen = self._commands.find(only).record if only is not None else None
         wanted = [chosen.id] if chosen is not None else list(units)
         found = await search_units(self._pool, wanted, text, after.seq if after else None, _PAGE + 1) if text else None
-        page = (found or [])[:_PAGE]
+        items, stop = (found.items, found.stop) if found is not None else ([], None)
+        page = items[:_PAGE]
         query = {"q": text} | ({"unitId": str(only)} if only is not None else {})
-        more = len(found or []) > _PAGE
-        older = f"{PATH}?" + urlencode({**query, "cursor": encode_cursor(_Found(page[-1].seq))}) if more else None
+        last = page[-1].seq if len(items) > _PAGE else stop.seq if stop is not None else None
+        older = f"{PATH}?" + urlencode({**query, "cursor": encode_cursor(_Found(last))}) if last is not None else None
         names = {id: (record.name, record.time_zone) for id, record in units.items()}
         return {
             "search": text,
@@ -80,6 +81,8 @@ class MessageSearchPages:
             "rows": [_row(message, *names.get(message.unit_id, ("", "UTC"))) for message in page],
             "newest": f"{PATH}?" + urlencode(query) if after is not None else None,
             "older": older,
+            "stop": stop,
+            "zone": chosen.time_zone if chosen is not None else "UTC",
         }
 
 
