@@ -205,3 +205,21 @@ async def test_what_is_queued_or_dead_of_a_unit_that_has_left_is_neither_due_nor
         assert await prune_organizations(conn) == 0, "its hook is there yet"
         await conn.execute("delete from zapline.hooks")
         assert await prune_organizations(conn) == 1
+
+
+async def test_of_two_who_make_a_hook_at_once_one_is_the_last_that_may(database: str) -> None:
+    made: list[bool] = []
+
+    async def insert(conn: Connection, unit: UnitId) -> None:
+        async with conn.transaction():
+            made.append(
+                await crm_webhooks.insert_hook(conn, unit, NewHook(uuid4(), "https://x.example/", ["unit.status"]), 1)
+            )
+            await trio.sleep(0.2)
+
+    async with await connect(database, role="zapline_engine") as one, await connect(database) as two:
+        unit = await make_unit(one)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(insert, one, unit)
+            nursery.start_soon(insert, two, unit)
+    assert sorted(made) == [False, True]

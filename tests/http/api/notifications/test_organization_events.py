@@ -139,6 +139,13 @@ async def test_a_hook_that_an_organization_made_for_a_unit_ends_when_the_unit_le
     theirs = made.json()["id"]
     assert await shown() == [(theirs, "unit_left"), (own["id"], None)]
     assert (await api.post(f"{base}/{theirs}/enable", {}, 409))["code"] == "hook_disabled"
+    other = await organization(api, unit)
+    seen = (await api.client.get(base, headers=await mint(api, other))).json()["items"]
+    assert [each["url"] for each in seen] == ["http://127.0.0.1:1/...", "http://127.0.0.1:1/"], (
+        "a path may hold a secret"
+    )
+    assert (await api.post(f"{base}/{theirs}/enable", {}, 409))["code"] == "hook_disabled", "it is not theirs"
+    await move(api, other, unit, "DELETE")
     await move(api, id, unit)
     assert (await api.post(f"{base}/{theirs}/enable", {}, 200))["active"]
     await api.post(f"/organizations/{id}/hooks", asked, 201)
@@ -150,7 +157,7 @@ async def test_a_hook_that_an_organization_made_for_a_unit_ends_when_the_unit_le
         await api.client.put(f"/organizations/{id}/units/{unit.id}"),
     ):
         assert answer.status_code == 404
-    assert await api.sql("select 1 from zapline.access_tokens where organization_id is not null") == []
+    assert await api.sql("select 1 from zapline.access_tokens where organization_id = '" + id + "'") == []
     (hook,) = await api.sql("select disabled_reason from zapline.hooks where organization_id is not null")
     assert hook.disabled_reason == "deleted"
     await api.sql("update zapline.hooks set disabled_at = now() - interval '2 hours' where organization_id is not null")

@@ -256,14 +256,17 @@ class HookRoutes:
         return stored
 
     def _body(self, hook: Hook) -> HookBody:
-        fields = _hook_fields(hook, self._hooks.header_names(hook))
-        if not current_principal().may(Scope.CONTROL):
-            fields["url"] = f"{hook.origin}/..."
-        return HookBody(**fields)  # type: ignore[arg-type]
+        return HookBody(**self._fields(hook))  # type: ignore[arg-type]
 
     def _with_secret(self, hook: Hook, secret: str) -> SecretHookBody:
-        fields = _hook_fields(hook, self._hooks.header_names(hook))
-        return SecretHookBody(**fields, secret=secret)  # type: ignore[arg-type]
+        return SecretHookBody(**self._fields(hook), secret=secret)  # type: ignore[arg-type]
+
+    def _fields(self, hook: Hook) -> dict[str, object]:
+        fields, caller = _hook_fields(hook, self._hooks.header_names(hook)), current_principal()
+        formerly = hook.disabled_reason == "unit_left" and not caller.is_admin  # of who has no say in the unit any more
+        if formerly or not caller.may(Scope.CONTROL):
+            fields["url"] = f"{hook.origin}/..."
+        return fields
 
 
 def _hook_fields(hook: Hook, header_names: Sequence[str]) -> dict[str, object]:
