@@ -107,6 +107,7 @@ class Api:
     groups: GroupMembers
     line_settings: LineSettingsKeeper
     receipts: ReadReceipts
+    leadership: Leadership
 
     async def get(self, path: str, expect: int = 200, **query: object) -> Any:
         return await self._ask("GET", path, expect, params={name: str(value) for name, value in query.items()})
@@ -337,6 +338,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
                 dependencies.groups,
                 keeper,
                 dependencies.receipts,
+                leadership,
             )
         stop.set()
         nursery.cancel_scope.cancel()

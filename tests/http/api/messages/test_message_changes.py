@@ -1,7 +1,7 @@
 """Edits and deletions are held back by all that holds back a sender, and borrow one connection at a time."""
 
 import time
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,6 +12,7 @@ from zapline.evolution.client.rest_client import EvolutionClient, open_http_clie
 from zapline.sql.outbound import message_changes
 from zapline.sql.postgres.nodes import Ownership
 from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.outbound.changes.change_lookup import ChangeLookup
 from zapline.supervisors.outbound.changes.message_changes import AT_ONCE, ChangesHeld, MessageChanges
 
 PHONE = "5511999990001@s.whatsapp.net"
@@ -40,6 +41,13 @@ async def test_changes_are_braked_and_those_repeated_do_not_starve_each_other(ap
     assert (last.json()["code"], last.json()["retryable"]) == ("changes_too_fast", True)
     assert 1 <= int(last.headers["retry-after"]) <= 5
 
+    async def plant() -> None:
+        """A deletion of which nobody knows what became of it."""
+        await api.sql(
+            "insert into zapline.message_changes (id, unit_id, message_id, kind, state, asked_at, look_at) "
+            f"values ('{uuid4()}', '{unit.id}', '{message}', 'delete', 'uncertain', now(), now()) returning 1"
+        )
+
     await api.connect_line(unit)
     certain: list[bool] = []
     async with (
@@ -57,19 +65,27 @@ async def test_changes_are_braked_and_those_repeated_do_not_starve_each_other(ap
             await changes.delete(unit, UUID(str(message)))
         unit.held = of_now
         assert await api.sql("select id from zapline.message_changes") == []
-        await api.sql(
-            f"insert into zapline.message_changes (id, unit_id, message_id, kind, state, asked_at) "
-            f"values ('{uuid4()}', '{unit.id}', '{message}', 'delete', 'uncertain', '{datetime.now(UTC)}') returning 1"
-        )
+        await plant()
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
                 for _ in range(4):
                     nursery.start_soon(repeat)
     assert certain == [False] * 4
-    # Nobody asks the server of an archived unit any more.
-    async with api.engine_pool.connection() as conn:
-        ids = [id for (id,) in await api.sql("select id from zapline.message_changes")]
-        assert await message_changes.end_archived(conn, ids, time.time()) == set()
-        await api.sql(f"update zapline.units set archived_at = now() where id = '{unit.id}' returning 1")
-        assert await message_changes.end_archived(conn, ids, time.time()) == set(ids)
-    assert await api.sql("select state, text from zapline.message_changes") == [("unknown", None)]
+    # The store of the server to which its unit has moved since proves nothing, and nobody asks for an archived unit.
+    parts = (api.engine_pool, client, api.intake, api.journal, api.roster, api.leadership, api.counters)
+    lookup = ChangeLookup(*parts)
+
+    async def looked() -> list[tuple[str, int]]:
+        async with api.engine_pool.connection() as conn:
+            due = await message_changes.list_due(conn, time.time() + 60, [], 10, 10)
+        await lookup.look(unit.id, due[unit.id])
+        return [
+            tuple(row) for row in await api.sql("select state, looks from zapline.message_changes order by asked_at")
+        ]
+
+    unit.record = replace(unit.record, evolution_server_since=time.time() + 60)
+    assert await looked() == [("unknown", 0)]
+    unit.record = replace(unit.record, evolution_server_since=None)
+    await plant()
+    await api.sql(f"update zapline.units set archived_at = now() where id = '{unit.id}' returning 1")
+    assert await looked() == [("unknown", 0)] * 2
