@@ -189,7 +189,7 @@ class OutboundStack:
     async def reload(self) -> None:
         """Load the units as the daemon does when it begins to lead."""
         async with await connect(self.url, role="zapline_engine") as conn:
-            records, view = await load_units(conn), await self.comparison.look(conn)
+            records, view = await load_units(conn), await self.comparison.look(conn, leads=True)
         set_back = await self.comparison.prepare(records, view, moved=False)
         self.roster.apply(records, self.journal.journal_id)
         self.comparison.resume(set_back)

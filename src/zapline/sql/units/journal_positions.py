@@ -18,9 +18,12 @@ async def find_reached(conn: Connection, journal_id: UUID) -> int:
     return int(row.reached)
 
 
-async def list_lost_calls(conn: Connection, calls: Sequence[tuple[UnitId, CallStarted]]) -> set[UnitId]:
-    """Units of which a call that was made is not in the database, though its message is still to be sent."""
+async def list_lost_calls(
+    conn: Connection, calls: Sequence[tuple[UnitId, CallStarted]]
+) -> list[tuple[UnitId, CallStarted]]:
+    """Those calls that were made and are not in the database, though their messages are still to be sent."""
     rows: list[dict[str, object]] = [
         {"attempt": call.attempt, "message": call.message, "unit_id": unit, "fence": call.fence} for unit, call in calls
     ]
-    return {UnitId(row.unit_id) for row in await _SQL.run_batch(conn, "list_lost_calls", rows)}
+    lost = {row.attempt for row in await _SQL.run_batch(conn, "list_lost_calls", rows)}
+    return [(unit, call) for unit, call in calls if call.attempt in lost]

@@ -8,7 +8,7 @@ select greatest(
 
 -- name: list_lost_calls
 -- Of these calls, those that the database does not have and whose message it still means to send: it was set back.
-select distinct r.unit_id
+select r.attempt
   from jsonb_to_recordset(%(rows)s) as r(attempt uuid, message uuid, unit_id uuid, fence int)
   join zapline.outbox o on o.message_id = r.message and o.unit_id = r.unit_id and o.fence < r.fence
  where not exists (select from zapline.attempts a where a.id = r.attempt);

@@ -13,6 +13,7 @@ from zapline.domain.ids import Seq, UnitId
 from zapline.domain.line.events import Started
 from zapline.domain.messages.facts import CallStarted
 from zapline.sql.inbound.recorder_transaction import applied_position
+from zapline.sql.inbound.send_results import restore_calls
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import CALL_STARTED, SEND_ANSWER
 from zapline.sql.postgres.connection import Connection
@@ -58,6 +59,8 @@ class DatabaseComparison:
     """Units that catch up, from which number on."""
     _waiting: dict[UnitId, None] = field(default_factory=dict, init=False)
     """Units that were brought back and did not go on since: the journal may refuse in between."""
+    _lost_calls: set[UnitId] = field(default_factory=set, init=False)
+    """Units whose lost calls and their ends were not replayed yet."""
     _work: trio.Event = field(default_factory=trio.Event, init=False)
     _changes: int = field(default=0, init=False)
     """How often the journal was opened late or replaced."""
@@ -87,8 +90,12 @@ class DatabaseComparison:
         """Whether the journal is still that of which the database was asked."""
         return view.changes == self._changes
 
-    async def look(self, conn: Connection) -> DatabaseView:
-        """Read what the database knows. Raises DatabaseUnavailable, StatementFailed."""
+    async def look(self, conn: Connection, leads: bool = False) -> DatabaseView:
+        """Read what the database knows. Raises DatabaseUnavailable, StatementFailed.
+
+        Who ``leads`` has it know again at once which calls it has lost: a write that has waited may hold their echoes,
+        and is stored before anything is replayed.
+        """
         changes, is_open = self._changes, self._journal.closed_because is None
         # What a file that could not be opened to its end tells of its numbers is not to be believed.
         reached = await find_reached(conn, self._journal.journal_id) if is_open else 0
@@ -103,7 +110,11 @@ class DatabaseComparison:
                 calls.append((unit, decode_call(body)))
             except msgspec.MsgspecError:
                 _LOG.error("An entry of a call cannot be read", unit=str(unit))
-        return DatabaseView(reached, frozenset(await list_lost_calls(conn, calls)), changes, is_open)
+        lost = await list_lost_calls(conn, calls)
+        if lost and leads:
+            await restore_calls(conn, [{"unit_id": unit, **msgspec.structs.asdict(call)} for unit, call in lost])
+        self._lost_calls.update(unit for unit, _ in lost)
+        return DatabaseView(reached, frozenset(self._lost_calls), changes, is_open)
 
     async def prepare(self, records: Sequence[UnitRecord], view: DatabaseView, moved: bool) -> list[UnitId]:
         """Mend what differs before any unit goes on: returns the units for which the database was set back.
@@ -153,6 +164,7 @@ class DatabaseComparison:
         else:
             return False
         await journal.reset_position(record.id, stored)
+        self._lost_calls.discard(record.id)
         self._set_back[record.id] = since
         self._counters.add("units_set_back")
         _LOG.critical(

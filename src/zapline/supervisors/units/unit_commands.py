@@ -144,9 +144,10 @@ class UnitCommands:
         comparison = self._comparison
         async with self._reloading:
             node = self._node
-            records, erased, view = await self._load(standing is not None)
+            leads = standing is not None
+            records, erased, view = await self._load(leads, leads)
             while comparison is not None and (comparison.is_due if view is None else not comparison.fits(view)):
-                records, erased, view = await self._load(True)  # the journal was opened or replaced meanwhile
+                records, erased, view = await self._load(leads, True)  # the journal was opened or replaced meanwhile
             set_back: list[UnitId] = []
             if comparison is not None and view is not None:
                 set_back = await comparison.prepare(records, view, standing is not None and standing.moved)
@@ -181,7 +182,9 @@ class UnitCommands:
         known = self._roster.get(unit)
         return known.held if known is not None else UNCHECKED
 
-    async def _load(self, leads: bool) -> tuple[list[UnitRecord], dict[UnitId, ErasedPeople], DatabaseView | None]:
+    async def _load(
+        self, leads: bool, compares: bool
+    ) -> tuple[list[UnitRecord], dict[UnitId, ErasedPeople], DatabaseView | None]:
         """Read the units into the snapshot; and what the database knows of the journal, if that is to be compared."""
         comparison, view = self._comparison, None
         async with self._pool.connection() as conn:
@@ -191,8 +194,8 @@ class UnitCommands:
                 await adopt_units(conn, self._node)
             records = await self._load_records(conn)
             erased = await load_erased_people(conn, self._policy.erasure_key)
-            if comparison is not None and (leads or comparison.is_due):
-                view = await comparison.look(conn)
+            if comparison is not None and (compares or comparison.is_due):
+                view = await comparison.look(conn, leads)
         try:
             await self._journal.save_snapshot(encode_snapshot(records))
         except JournalRefused as refused:
