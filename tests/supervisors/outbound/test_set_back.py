@@ -59,10 +59,10 @@ async def test_what_was_sent_behind_a_database_that_is_set_back_is_not_sent_agai
             await stack.wait_for_rows(SETTLED, (1,))
             await wait_for_refusal(stack, unit)
             assert stack.received_texts() == sent
-            # The calls are there before anything is stored again: an echo that has waited is stored first.
+            # The unit's last call is there before anything else is stored again: its echo may have waited for that.
             async with await connect(database, role="zapline_engine") as conn:
                 await stack.comparison.look(conn, leads=True)
-            assert await stack.rows("select count(distinct message_id) from zapline.attempts") == [(4,)]
+            assert await stack.rows("select count(distinct message_id) from zapline.attempts") == [(2,)]
             await stack.reload()
             await stack.wait_for_rows(SETTLED, (4,))
             await stack.wait_until(lambda: unit.catching_up is None)

@@ -93,8 +93,8 @@ class DatabaseComparison:
     async def look(self, conn: Connection, leads: bool = False) -> DatabaseView:
         """Read what the database knows. Raises DatabaseUnavailable, StatementFailed.
 
-        Who ``leads`` has it know again at once which calls it has lost: a write that has waited may hold their echoes,
-        and is stored before anything is replayed.
+        Who ``leads`` has it know again at once which last calls of units it has lost: a write that has waited may hold
+        their echoes, and is stored before anything is replayed.
         """
         changes, is_open = self._changes, self._journal.closed_because is None
         # What a file that could not be opened to its end tells of its numbers is not to be believed.
