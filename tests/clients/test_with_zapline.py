@@ -22,6 +22,8 @@ sys.path.insert(0, str(ROOT / "examples" / "python"))
 
 from receiver import Inbox, Receiver  # noqa: E402 - an example, and no package
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def client(zapline: Sandbox) -> Iterator[Zapline]:

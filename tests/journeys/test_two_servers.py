@@ -82,6 +82,7 @@ async def two(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         yield Two(whole, second)
 
 
+@pytest.mark.long
 async def test_units_on_both_servers_work_while_one_is_away_and_one_of_them_moves(two: Two) -> None:
     whole = two.whole
     with capture_logs() as logs:
