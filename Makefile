@@ -38,8 +38,9 @@ test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daem
 	@$(PARALLEL) -n $(FAST_WORKERS) --hypothesis-profile=brief -m "not long and not server"
 
 long: $(READY) ## What takes long or wants the machine alone: short chaos runs, seeds of the simulation, each page with hostile texts, all examples of the properties (5 to 6 minutes)
-	@CONSOLE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/deploy tests/clients tests/http/api/test_conformance.py
-	@$(PYTEST) -m "hypothesis and not long and not server" --hypothesis-profile=thorough tests/domain tests/evolution tests/daemon tests/sql/journal
+	@CONSOLE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/http/api/test_conformance.py
+	@$(PARALLEL) -n $(CORES) -m long tests/deploy tests/clients
+	@$(PARALLEL) -n $(CORES) -m "hypothesis and not long and not server" --hypothesis-profile=thorough tests/domain tests/evolution tests/daemon tests/sql/journal
 
 check: lint types imports test long ## Everything a change must pass: ruff, mypy, import rules, tests
 
