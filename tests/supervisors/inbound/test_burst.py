@@ -18,7 +18,7 @@ async def test_ten_thousand_webhooks_for_one_unit_leave_fifty_others_their_laten
     database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with psycopg.connect(database, autocommit=True) as admin:
-        admin.execute("alter table zapline.messages add stored_at timestamptz default clock_timestamp()")
+        admin.execute("alter table zapline.messages alter stored_at set default clock_timestamp()")
     async with inbound_stack(database, tmp_path, lanes=4) as stack:
         loud, *quiet = await stack.add_units(f"u{number}" for number in range(QUIET + 1))
         most_entries = most_bytes = 0
