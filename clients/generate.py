@@ -1,4 +1,5 @@
-"""Writes the generated part of the Python client from docs/openapi.json: models as TypedDicts, one method a route.
+"""Writes the generated part of the Python client from docs/openapi.json: models as TypedDicts, one method a route;
+and ``client.py`` from ``async_client.py``, which is written by hand.
 
 ``python clients/generate.py`` writes it; ``--typescript`` has openapi-typescript write the types of the other client as
 well, for which npm is needed. The rest needs the standard library alone. openapi-python-client was looked at: what it
@@ -20,7 +21,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "openapi.json"
-TARGET = ROOT / "clients" / "python" / "src" / "zapline_client" / "generated"
+CLIENT = ROOT / "clients" / "python" / "src" / "zapline_client"
+TARGET = CLIENT / "generated"
 TYPESCRIPT = ROOT / "clients" / "typescript"
 Json = Mapping[str, Any]
 
@@ -386,6 +388,44 @@ def generated(document: Json) -> dict[str, str]:
     }
 
 
+_SYNCHRONOUS = {
+    "asynccontextmanager": "contextmanager",
+    "aclosing": "closing",
+    "aclose": "close",
+    "aread": "read",
+    "aiter_bytes": "iter_bytes",
+}
+_BLOCKING = (
+    (r'\A""".*?"""\n', '"""The client that blocks; generated from async_client.py: do not edit."""\n'),
+    (r"import random\n", "import random\nimport time\n"),
+    (r"import anyio\n", ""),
+    (r"\banyio\.sleep\b", "time.sleep"),
+    (r"AsyncGenerator, AsyncIterator, Awaitable, Callable, ", "Callable, Generator, Iterator, "),
+    (r"Awaitable\[(Mapping\[str, Any\])\]", r"\1"),
+    (r"generated\.async_operations import AsyncOperations, Id", "generated.operations import Id, Operations"),
+    (r"A call that is cancelled may have been done\.", "May be used by several threads."),
+    (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),
+    (r"\b(async def|async with|async for)\b", lambda found: str(found[0]).removeprefix("async ")),
+    (r"\bawait ", ""),
+    (r"\b(asynccontextmanager|aclosing|aclose|aread|aiter_bytes)\b", lambda found: _SYNCHRONOUS[found[0]]),
+    (r"\b__a(enter|exit)__\b", r"__\1__"),
+    (r"\bAsync(Zapline|Operations|Client|BaseTransport|Generator|Iterator)\b", r"\1"),
+    (r"for item in (.*):\n +yield item\n", r"yield from \1\n"),
+)
+"""What a call that blocks has in place of what is awaited, in this order."""
+
+
+def blocking_client(awaited: str) -> str:
+    """The module of the client that blocks, from that of the client to be awaited. Raises ValueError for a rest."""
+    text = awaited
+    for pattern, replacement in _BLOCKING:
+        text = re.sub(pattern, replacement, text, flags=re.DOTALL if pattern.startswith(r"\A") else 0)
+    rest = re.search(r"(?i)(?<!from )\b(\w*async(?!_client\.py)\w*|await\w*|anyio)\b", text)
+    if rest is not None:
+        raise ValueError(f"{rest[0]} stays in the client that blocks: say in clients/generate.py what becomes of it")
+    return text
+
+
 def without_problems(document: Json) -> Json:
     """The document with good answers alone and without examples: what the types of TypeScript are made of."""
     paths = {
@@ -413,8 +453,15 @@ def write_typescript(document: Json, digest: str) -> None:
         reduced.write_text(json.dumps(without_problems(document)))
         command = [npm, "exec", "--no", "--", "openapi-typescript", str(reduced), "--default-non-nullable=false"]
         subprocess.run([*command, "--output", str(written)], cwd=TYPESCRIPT, check=True)  # noqa: S603
-        text = f"// Generated from docs/openapi.json (SHA-256 {digest}): run `make clients`.\n" + written.read_text()
-    (TYPESCRIPT / "src" / "schema.ts").write_text(text)
+        body = written.read_text()
+    (TYPESCRIPT / "src" / "schema.ts").write_text(typescript_head(digest, body) + body)
+
+
+def typescript_head(digest: str, body: str) -> str:
+    """The first line of the types: it tells the document they are of, and whether anybody has changed them."""
+    own = hashlib.sha256(body.encode()).hexdigest()
+    told = f"Generated from docs/openapi.json (SHA-256 {digest}), without this line SHA-256 {own}"
+    return f"// {told}: run `make clients`.\n"
 
 
 def main(arguments: list[str]) -> None:
@@ -424,6 +471,7 @@ def main(arguments: list[str]) -> None:
     TARGET.mkdir(parents=True, exist_ok=True)
     for name, text in generated(document).items():
         (TARGET / name).write_text(text)
+    (CLIENT / "client.py").write_text(blocking_client((CLIENT / "async_client.py").read_text()))
     if "--typescript" in arguments:
         write_typescript(document, hashlib.sha256(raw).hexdigest())
 

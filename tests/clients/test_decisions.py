@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.many_cases import in_one_test
 
 from zapline.domain.crm_webhook_signature import format_secret, sign_webhook
+from zapline_client import Zapline
 from zapline_client.errors import InvalidWebhook, StreamTooLarge, Unanswered, ZaplineProblem
 from zapline_client.event_stream import MAX_EVENT, Event, EventParser, Resumption
 from zapline_client.requests import Call, result_of
@@ -38,25 +39,33 @@ def problem(status: int, code: str, *, retryable: bool = False, **headers: str) 
 
 BUSY = problem(503, "database_busy", retryable=True)
 UNKNOWN = problem(503, "outcome_unknown")
+FAILED = problem(502, "evolution_failed", retryable=True)
 PAGE = httpx2.Response(502, text="<html>")
 RESET, REFUSED = httpx2.RemoteProtocolError("gone"), httpx2.ConnectError("refused")
 
 
 @in_one_test(
     [
-        ("POST", None, BUSY, 1.0),  # Zapline says that nothing was done
+        ("POST", None, BUSY, 1.0),  # it is retryable, and no problem behind which the thing may have been done
         ("POST", MESSAGE, BUSY, 1.0),
         ("POST", None, problem(429, "busy", retryable=True, **{"retry-after": "7"}), 7.0),
         ("GET", None, PAGE, 1.0),
         ("PUT", {}, PAGE, 1.0),
         ("POST", MESSAGE, PAGE, 1.0),
         ("POST", MESSAGE, UNKNOWN, 1.0),
+        ("POST", MESSAGE, FAILED, 1.0),
+        ("GET", None, FAILED, 1.0),
+        ("POST", None, FAILED, ZaplineProblem),  # retryable, but Evolution may have done it
+        ("DELETE", None, FAILED, ZaplineProblem),
+        ("GET", None, problem(502, "evolution_failed"), ZaplineProblem),  # Evolution refuses
         ("GET", None, RESET, 1.0),
         ("POST", MESSAGE, RESET, 1.0),
         ("POST", None, REFUSED, 1.0),  # it never left
         ("POST", None, PAGE, Unanswered),
         ("DELETE", None, PAGE, Unanswered),
         ("POST", {"text": "no name"}, RESET, Unanswered),
+        ("POST", {"clientCampaignId": None}, RESET, Unanswered),
+        ("POST", {"clientCampaignId": ""}, RESET, Unanswered),
         ("POST", None, UNKNOWN, ZaplineProblem),
         ("GET", None, problem(404, "unit_not_found"), ZaplineProblem),
         ("POST", MESSAGE, problem(409, "client_message_id_taken"), ZaplineProblem),
@@ -216,3 +225,44 @@ def test_a_stream_goes_on_behind_what_was_read_and_gives_up_only_where_asking_is
     for refusal in (problem(401, "unauthorized"), problem(404, "unit_not_found")):
         with pytest.raises(ZaplineProblem):
             resumption.refused(refusal)
+
+
+class Scripted(httpx2.BaseTransport):
+    """A network that answers so, in order."""
+
+    def __init__(self, *answers: httpx2.Response | Exception) -> None:
+        self.answers = list(answers)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def stream_of(*answers: httpx2.Response | Exception) -> Event:
+    """The first event of a stream that is answered so."""
+    with Zapline("http://zapline.test", transport=Scripted(*answers)) as client, client.events("u1", "a-1") as events:
+        return next(events)
+
+
+def test_only_the_network_has_a_stream_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("zapline_client.client.time.sleep", waits.append)
+    head = {"content-type": "text/event-stream; charset=utf-8"}
+    good = httpx2.Response(200, headers=head, content=b"id: a-2\ndata: {}\n\n")
+    empty = httpx2.Response(200, headers=head)
+    assert stream_of(RESET, PAGE, httpx2.ReadTimeout("silent"), empty, good) == Event("a-2", "message", {})
+    assert len(waits) == 4
+    others = [
+        httpx2.Response(200, html="<h1>It works!</h1>"),
+        httpx2.Response(204),
+        httpx2.Response(302, headers={"location": "https://elsewhere.test/"}),
+        httpx2.Response(404, text="not here"),
+    ]
+    for other in others:
+        with pytest.raises(Unanswered, match="is the address right"):
+            stream_of(other)
+    with pytest.raises(httpx2.LocalProtocolError):
+        stream_of(httpx2.LocalProtocolError("two lines in a header"))
+    assert len(waits) == 4

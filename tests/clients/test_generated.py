@@ -44,10 +44,18 @@ def test_the_python_client_agrees_with_the_document(generator: ModuleType, docum
         assert (generator.TARGET / name).read_text() == text, f"{name} is out of step: run `make clients`"
 
 
-def test_the_typescript_client_is_generated_from_the_same_document() -> None:
+def test_the_client_that_blocks_is_made_from_the_one_to_be_awaited(generator: ModuleType) -> None:
+    made = generator.blocking_client((generator.CLIENT / "async_client.py").read_text())
+    assert (generator.CLIENT / "client.py").read_text() == made, "client.py is out of step: run `make clients`"
+    with pytest.raises(ValueError, match="anyio stays"):
+        generator.blocking_client("import anyio\n\nlock = anyio.Lock()\n")
+
+
+def test_the_typescript_client_is_generated_from_the_same_document_and_unchanged(generator: ModuleType) -> None:
     digest = hashlib.sha256(DOCUMENT.read_bytes()).hexdigest()
-    first_line, _, _ = (ROOT / "clients/typescript/src/schema.ts").read_text().partition("\n")
-    assert digest in first_line, "the types of TypeScript are out of step: run `make clients`"
+    first_line, end, body = (ROOT / "clients/typescript/src/schema.ts").read_text().partition("\n")
+    wanted = generator.typescript_head(digest, body)
+    assert first_line + end == wanted, "the types of TypeScript are out of step: run `make clients`"
 
 
 def test_clients_and_daemon_have_one_version() -> None:

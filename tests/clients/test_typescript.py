@@ -23,5 +23,5 @@ def test_the_client_for_typescript_compiles_and_passes_its_own_tests(zapline: Sa
     environment = {**os.environ, "ZAPLINE_SANDBOX": json.dumps(zapline.info)}
     ran = subprocess.run([NPM, "test"], cwd=CLIENT, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout[-5000:] + ran.stderr[-2000:]
-    assert "# pass 7\n" in ran.stdout
+    assert "# pass 12\n" in ran.stdout
     assert "# skipped 0\n" in ran.stdout

@@ -1,7 +1,7 @@
 /** The client: each route by method and path, sends that happen once, and the live events of a unit. */
-import { Unanswered, ZaplineProblem } from "./errors.js";
+import { ZaplineError } from "./errors.js";
 import { EventParser, type StreamEvent } from "./events.js";
-import { Attempts, PATIENCE, pause, problemOf, type Patience } from "./retries.js";
+import { Attempts, PATIENCE, mediaType, notByZapline, pause, problemOf, type Patience } from "./retries.js";
 import type { components, paths } from "./schema.js";
 
 type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -76,7 +76,7 @@ export class Zapline {
     return this.json("DELETE", path, options[0]) as Promise<Answer<Operation<"DELETE", P>>>;
   }
 
-  /** The answer itself, for files and CSV: `await (await client.raw("GET", "/units/{unit}/messages/{message}/media", ...)).blob()`. */
+  /** The answer itself, for files and CSV; `timeout` ends with its head. `await (await client.raw("GET", "/units/{unit}/messages/{message}/media", ...)).blob()`. */
   raw(
     method: Method,
     path: keyof paths,
@@ -88,7 +88,7 @@ export class Zapline {
       signal?: AbortSignal;
     } = {},
   ): Promise<Response> {
-    return this.request(method, path, options);
+    return this.request(method, path, options, undefined, async (response) => response);
   }
 
   /** Send a text to a phone, once, however often it takes to be told so. Give a `clientMessageId` of your own, as
@@ -99,7 +99,7 @@ export class Zapline {
 
   /** Send a message of any kind; as `send`. */
   sendMessage(unit: string, message: Omit<NewMessage, "clientMessageId"> & { clientMessageId?: string }): Promise<Accepted> {
-    const body = { ...message, clientMessageId: message.clientMessageId ?? crypto.randomUUID() } as NewMessage;
+    const body = { ...message, clientMessageId: message.clientMessageId || crypto.randomUUID() } as NewMessage;
     return this.json("POST", "/units/{unit}/messages", { path: { unit }, body }) as Promise<Accepted>;
   }
 
@@ -114,7 +114,8 @@ export class Zapline {
   }
 
   /** Watch a unit live, across broken connections, until `signal`. It goes on behind the last event that was read;
-   * where that is too long ago comes `reset`. Throws ZaplineProblem where asking again will not help. */
+   * where that is too long ago comes `reset`. Throws ZaplineProblem where asking again will not help, and Unanswered
+   * where something else than Zapline answers. */
   events(unit: string, lastEventId = "", signal?: AbortSignal): AsyncGenerator<StreamEvent> {
     return this.stream("/units/{unit}/events", { unit }, lastEventId, signal);
   }
@@ -127,41 +128,48 @@ export class Zapline {
     signal?: AbortSignal,
     query: Record<string, string> = {},
   ): AsyncGenerator<StreamEvent> {
-    const url = this.base + address(path, values) + queryText(query);
+    const url = new URL(this.base + address(path, values) + queryText(query));
     let lastId = lastEventId, told = 1, failures = 0;
     while (!signal?.aborted) {
       let wait: number | undefined;
+      const headers = new Headers({ ...this.headers(), accept: "text/event-stream", ...(lastId ? { "last-event-id": lastId } : {}) });
       const silence = new AbortController();
       const end = () => silence.abort();
       signal?.addEventListener("abort", end);
       let timer = setTimeout(end, SILENCE);
+      let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
       try {
-        const headers = { ...this.headers(), accept: "text/event-stream", ...(lastId ? { "last-event-id": lastId } : {}) };
-        const response = await this.fetch(url, { headers, signal: silence.signal });
-        if (response.status !== 200 || response.body === null) {
-          const problem = await problemOf(response);
-          if (problem !== undefined && !problem.retryable && problem.status < 500) throw problem;
-          wait = problem?.retryAfter;
-        } else {
+        const asked = { headers, redirect: "manual", signal: silence.signal } as const;
+        const response = await network(this.fetch(String(url), asked));
+        if (response.ok && mediaType(response) === "text/event-stream" && response.body !== null) {
           const parser = new EventParser(lastId);
-          for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
-            clearTimeout(timer);
-            timer = setTimeout(end, SILENCE);
-            for (const event of parser.feed(chunk)) {
+          reader = response.body.getReader();
+          for (;;) {
+            const { done, value } = await network(reader.read());
+            clearTimeout(timer); // whoever holds an event may take his time
+            if (done) break;
+            for (const event of parser.feed(value)) {
               lastId = parser.lastId;
               failures = 0;
               told = parser.retrySeconds ?? told;
               yield event;
             }
             lastId = parser.lastId; // a place may come without an event
+            timer = setTimeout(end, SILENCE);
           }
+        } else {
+          const problem = response.ok ? undefined : await network(problemOf(response));
+          if (problem !== undefined && !problem.retryable && problem.status < 500) throw problem;
+          if (problem === undefined && response.status < 500) throw notByZapline(`GET ${path}`, response, true);
+          wait = problem?.retryAfter;
         }
       } catch (error) {
-        if (error instanceof ZaplineProblem) throw error;
+        if (!(error instanceof Broken)) throw error;
       } finally {
         clearTimeout(timer);
         signal?.removeEventListener("abort", end);
         silence.abort(); // of a consumer that leaves early: the connection is closed
+        reader?.cancel().catch(() => undefined);
       }
       failures += 1;
       const spread = Math.random();
@@ -176,42 +184,60 @@ export class Zapline {
 
   private async json(method: Method, path: string | number | symbol, options: Loose = {}): Promise<unknown> {
     const body = options.body === undefined ? {} : { body: JSON.stringify(options.body), contentType: "application/json" };
-    const named = options.body as Record<string, unknown> | undefined;
-    const clientId = CLIENT_IDS.map((name) => named?.[name]).find((id) => id !== undefined);
-    const response = await this.request(method, String(path), { ...options, ...body }, clientId as string | undefined);
-    const text = await response.text();
-    if (text === "") return undefined;
-    try {
-      return JSON.parse(text);
-    } catch {
-      const told = `${method} ${String(path)}: ${response.status}, and not by Zapline; is the address right?`;
-      throw new Unanswered(told, method === "GET" || clientId !== undefined, clientId as string | undefined);
-    }
+    const named = options.body as Record<string, unknown> | null | undefined;
+    const clientId = CLIENT_IDS.map((name) => named?.[name]).find((id): id is string => typeof id === "string" && id !== "");
+    return this.request(method, String(path), { ...options, ...body }, clientId, async (response, attempts) => {
+      const text = await response.text();
+      try {
+        return text === "" ? undefined : (JSON.parse(text) as unknown);
+      } catch {
+        throw attempts.notByZapline(response);
+      }
+    });
   }
 
-  private async request(method: Method, path: string, options: Loose, clientId?: string): Promise<Response> {
+  /** `read` makes the result of a good answer, within the deadline; where the connection breaks in it, there was none. */
+  private async request<T>(
+    method: Method,
+    path: string,
+    options: Loose,
+    clientId: string | undefined,
+    read: (response: Response, attempts: Attempts) => Promise<T>,
+  ): Promise<T> {
     const url = this.base + address(path, options.path ?? {}) + queryText(options.query ?? {});
-    const headers = { ...this.headers(), ...(options.contentType ? { "content-type": options.contentType } : {}) };
+    const headers = new Headers({ ...this.headers(), ...(options.contentType ? { "content-type": options.contentType } : {}) });
     const attempts = new Attempts(this.patience, method, path, clientId);
     for (;;) {
       let wait: number | undefined;
-      const deadline = AbortSignal.timeout(this.options.timeout ?? TIMEOUT);
-      const signal = options.signal ? AbortSignal.any([deadline, options.signal]) : deadline;
+      const deadline = new AbortController();
+      const timer = setTimeout(() => deadline.abort(), this.options.timeout ?? TIMEOUT);
+      const signal = options.signal ? AbortSignal.any([deadline.signal, options.signal]) : deadline.signal;
       try {
         const body = options.body as BodyInit | undefined;
         const response = await this.fetch(url, { method, headers, body, signal, redirect: "manual" });
         wait = await attempts.afterAnswer(response);
-        if (wait === undefined) return response;
+        if (wait === undefined) return await read(response, attempts);
       } catch (error) {
-        if (options.signal?.aborted || (error instanceof Error && error.name in OWN_ERRORS)) throw error;
+        if (options.signal?.aborted || error instanceof ZaplineError) throw error;
         wait = attempts.afterError(error);
+      } finally {
+        clearTimeout(timer);
       }
       await sleep(wait, options.signal);
     }
   }
 }
 
-const OWN_ERRORS = { ZaplineProblem: true, Unanswered: true };
+/** The network's failure, as opposed to this program's. */
+class Broken extends Error {}
+
+async function network<T>(doing: Promise<T>): Promise<T> {
+  try {
+    return await doing;
+  } catch (cause) {
+    throw new Broken("the connection broke", { cause });
+  }
+}
 
 interface Loose {
   path?: Record<string, unknown>;

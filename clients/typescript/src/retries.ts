@@ -12,7 +12,10 @@ export interface Patience {
 
 export const PATIENCE: Patience = { tries: 6, seconds: 60, first: 0.5, longest: 10 };
 const ANSWERED_BY_A_PROXY = [502, 503, 504];
-const REPEATABLE = ["GET", "HEAD", "PUT"];
+const REPEATABLE = ["GET", "PUT"];
+const UNKNOWN_OUTCOME = ["outcome_unknown", "internal_error"];
+/** Behind these problems the thing may have been done, also where they are retryable: only what may be repeated is. */
+const MAY_HAVE_ACTED = [...UNKNOWN_OUTCOME, "evolution_failed"];
 
 /** Seconds after so many failures; `spread` in 0..1 is drawn by the caller. */
 export function pause(patience: Patience, failures: number, spread: number): number {
@@ -51,14 +54,18 @@ export class Attempts {
     if (response.ok || response.status === 304) return undefined;
     const problem = await problemOf(response);
     if (problem === undefined) {
-      const text = `${this.method} ${this.route}: ${response.status}, and not by Zapline`;
-      const failed = new Unanswered(text, this.repeatable, this.clientId);
+      const failed = this.notByZapline(response);
       if (this.repeatable && ANSWERED_BY_A_PROXY.includes(response.status)) return this.next(failed, retryAfter(response));
       throw failed;
     }
-    const uncertain = problem.status >= 500 && ["outcome_unknown", "internal_error"].includes(problem.code);
-    if (problem.retryable || (uncertain && this.repeatable)) return this.next(problem, problem.retryAfter);
+    const again = problem.retryable || (problem.status >= 500 && UNKNOWN_OUTCOME.includes(problem.code));
+    if (again && (this.repeatable || !MAY_HAVE_ACTED.includes(problem.code))) return this.next(problem, problem.retryAfter);
     throw problem;
+  }
+
+  /** An error for an answer that is a page of somebody else's, or leads elsewhere. */
+  notByZapline(response: Response): Unanswered {
+    return notByZapline(`${this.method} ${this.route}`, response, this.repeatable, this.clientId);
   }
 
   private next(failed: Error, askedFor: number | undefined): number {
@@ -70,11 +77,20 @@ export class Attempts {
   }
 }
 
+/** An error for an answer of somebody else's. */
+export function notByZapline(call: string, response: Response, safeToRepeat: boolean, clientId?: string): Unanswered {
+  return new Unanswered(`${call}: ${response.status}, and not by Zapline; is the address right?`, safeToRepeat, clientId);
+}
+
+/** The media type of an answer, in small letters. */
+export function mediaType(response: Response): string | undefined {
+  return response.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
+}
+
 /** The problem that an answer tells, undefined where it is not Zapline's. */
 export async function problemOf(response: Response): Promise<ZaplineProblem | undefined> {
-  const type = response.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
   const text = await response.text();
-  if (type !== "application/problem+json") return undefined;
+  if (mediaType(response) !== "application/problem+json") return undefined;
   let told: Record<string, unknown>;
   try {
     told = JSON.parse(text) as Record<string, unknown>;

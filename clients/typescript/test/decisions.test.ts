@@ -107,3 +107,85 @@ test("only what may be repeated is tried again", async () => {
   const away = scripted(...Array.from({ length: 3 }, () => problem(503, "unavailable", true)));
   await assert.rejects(away.client.get("/health"), ZaplineProblem);
 });
+
+test("only a name makes a campaign's request repeatable", async () => {
+  const campaign = { name: "Sale", text: "oi", recipients: [] };
+  for (const clientCampaignId of [null, "", undefined, 7]) {
+    const lost = scripted(new TypeError("fetch failed"));
+    const body = { ...campaign, clientCampaignId } as never;
+    const made = lost.client.post("/units/{unit}/campaigns", { path: { unit: "u1" }, body });
+    await assert.rejects(made, (error: unknown) => error instanceof Unanswered && !error.safeToRepeat);
+    assert.equal(lost.asked.length, 1);
+  }
+  const named = scripted(new TypeError("fetch failed"));
+  await named.client.post("/units/{unit}/campaigns", { path: { unit: "u1" }, body: { ...campaign, clientCampaignId: "sale" } as never });
+  assert.equal(named.asked.length, 2);
+});
+
+test("what Evolution may have done is asked again only where it may be repeated", async () => {
+  for (const code of ["evolution_failed", "outcome_unknown"]) {
+    const once = scripted(problem(502, code, true));
+    await assert.rejects(once.client.post("/units/{unit}/pause", { path: { unit: "u1" } }), ZaplineProblem);
+    assert.equal(once.asked.length, 1);
+    const again = scripted(problem(502, code, true));
+    await again.client.get("/units/{unit}", { path: { unit: "u1" } });
+    assert.equal(again.asked.length, 2);
+  }
+});
+
+/** An answer whose body comes so far, and then breaks, or waits for ever. */
+function body(text: string, after: "breaks" | "waits", type = "application/json"): Response {
+  const stream = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      if (text !== "") controller.enqueue(new TextEncoder().encode(text));
+      else if (after === "breaks") controller.error(new TypeError("terminated"));
+      text = "";
+    },
+  });
+  return new Response(stream, { headers: { "content-type": type } });
+}
+
+test("an answer that breaks off is no answer, but a file is the caller's to read", async () => {
+  const sent = scripted(body('{"id"', "breaks"));
+  await sent.client.send("u1", "+5511999990001", "oi");
+  assert.equal(sent.asked.length, 2);
+  const paused = scripted(body('{"id"', "breaks")).client.post("/units/{unit}/pause", { path: { unit: "u1" } });
+  await assert.rejects(paused, (error: unknown) => error instanceof Unanswered && !error.safeToRepeat);
+  const file = await scripted(body("half", "breaks")).client.raw("GET", "/health");
+  await assert.rejects(file.text(), TypeError);
+});
+
+const STREAM = "text/event-stream; charset=utf-8";
+
+test("a stream goes on over a broken connection, and ends where something else answers", async () => {
+  const told = (id: string) => `retry: 0\nid: ${id}\ndata: {}\n\n`;
+  const { client, asked } = scripted(body(told("a"), "breaks", STREAM), new Response("busy", { status: 502 }), body(told("b"), "waits", STREAM));
+  const ids: string[] = [];
+  for await (const event of client.events("u1")) if (ids.push(event.id) === 2) break;
+  assert.deepEqual([ids, asked.length], [["a", "b"], 3]);
+  const others = [
+    new Response("<h1>It works!</h1>", { headers: { "content-type": "text/html" } }),
+    new Response("", { status: 302, headers: { location: "https://elsewhere.test/" } }),
+    new Response("not here", { status: 404 }),
+    new Response(null, { status: 204 }),
+  ];
+  for (const other of others) await assert.rejects(scripted(other).client.events("u1").next(), Unanswered);
+  await assert.rejects(scripted(problem(401, "unauthorized")).client.events("u1").next(), ZaplineProblem);
+  const crooked = new Zapline("http://zapline.test", { token: "two\nlines" });
+  await assert.rejects(crooked.events("u1").next(), TypeError);
+});
+
+test("whoever holds an event may take his time, and only the network is timed", async (context) => {
+  const answer = body("id: a\ndata: {}\n\n", "waits", STREAM);
+  let signal: AbortSignal | undefined;
+  const fetch = (async (_: string, init: RequestInit) => ((signal = init.signal ?? undefined), answer)) as typeof globalThis.fetch;
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const events = new Zapline("http://zapline.test", { fetch }).events("u1");
+  assert.equal((await events.next()).value?.id, "a");
+  context.mock.timers.tick(3_600_000);
+  assert.equal(signal?.aborted, false);
+  void events.next();
+  await new Promise((resolve) => setImmediate(resolve));
+  context.mock.timers.tick(45_000);
+  assert.equal(signal?.aborted, true);
+});

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import anyio
 import httpx2
 
-from zapline_client.event_stream import SILENCE_SECONDS, Event, Resumption
+from zapline_client.event_stream import BROKEN, SILENCE_SECONDS, Event, Resumption
 from zapline_client.generated import models
 from zapline_client.generated.async_operations import AsyncOperations, Id
 from zapline_client.requests import TIMEOUT, Call, defaults, new_client_id, result_of
@@ -17,11 +17,10 @@ from zapline_client.retries import Patience
 
 
 class AsyncZapline:
-    """Talks to one Zapline with one token; ``api`` has each route. Cancelling a call leaves
-    open whether it was done.
+    """Talks to one Zapline with one token; ``api`` has each route. A call that is cancelled may have been done.
 
     All calls raise ZaplineProblem and Unanswered; what may be repeated is repeated as ``patience`` says. ``timeout``:
-    seconds of one try. ``transport``: of httpx2, for tests.
+    seconds in which the network says nothing, after which a try has failed. ``transport``: of httpx2, for tests.
     """
 
     def __init__(
@@ -34,8 +33,7 @@ class AsyncZapline:
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._http = httpx2.AsyncClient(transport=transport, **defaults(url, token, timeout))
-        self._patience = patience or Patience()
-        self.api: AsyncOperations = _Api(self._http, self._patience)
+        self.api: AsyncOperations = _Api(self._http, patience or Patience())
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -50,7 +48,12 @@ class AsyncZapline:
         await self.aclose()
 
     async def send(
-        self, unit: Id, to: str, text: str, *, client_message_id: str | None = None
+        self,
+        unit: Id,
+        to: str,
+        text: str,
+        *,
+        client_message_id: str | None = None,
     ) -> models.WatchedMessage:
         """Send a text to a phone, once, however often it takes to be told so.
 
@@ -79,7 +82,10 @@ class AsyncZapline:
                 return
 
     async def pages(
-        self, ask: Callable[..., Awaitable[Mapping[str, Any]]], *arguments: Any, **query: Any
+        self,
+        ask: Callable[..., Awaitable[Mapping[str, Any]]],
+        *arguments: Any,
+        **query: Any,
     ) -> AsyncIterator[Any]:
         """All entries of a list that has pages: ``client.pages(client.api.list_campaigns, unit)``."""
         cursor: str | None = None
@@ -96,7 +102,8 @@ class AsyncZapline:
         """Watch a unit live, across broken connections: ``async with client.events(unit) as events: async for ...``.
 
         It goes on behind the last event that was read; where that is too long ago comes ``reset``. Ends never by
-        itself. Raises ZaplineProblem where asking again will not help.
+        itself. Raises ZaplineProblem where asking again will not help, Unanswered where something else than Zapline
+        answers.
         """
         async with self.stream("/units/{unit}/events", last_event_id, unit=unit) as events:
             yield events
@@ -106,7 +113,8 @@ class AsyncZapline:
         self, route: str, last_event_id: str = "", query: Mapping[str, object] | None = None, **path: Id
     ) -> AsyncIterator[AsyncIterator[Event]]:
         """The same for any stream: ``client.stream("/organizations/{organization}/events", organization=id)``."""
-        async with aclosing(self._watch(Call("GET", route, path, query or {}), Resumption(last_event_id))) as events:
+        watched = self._watch(Call("GET", route, path, query or {}), Resumption(last_event_id, route))
+        async with aclosing(watched) as events:
             yield events
 
     async def _watch(self, call: Call, resumption: Resumption) -> AsyncGenerator[Event, None]:
@@ -115,7 +123,7 @@ class AsyncZapline:
             try:
                 arguments = call.arguments() | {"headers": resumption.headers(), "timeout": timeout}
                 async with self._http.stream(**arguments) as response:
-                    if response.status_code != 200:
+                    if not resumption.is_stream(response):
                         await response.aread()
                         wait = resumption.refused(response)
                     else:
@@ -126,7 +134,7 @@ class AsyncZapline:
                                 yield event
                             resumption.note(parser)  # a place may come without an event
                         wait = resumption.broken(random.random())  # noqa: S311 - spreads clients
-            except httpx2.TransportError:
+            except BROKEN:
                 wait = resumption.broken(random.random())  # noqa: S311
             await anyio.sleep(wait)
 

@@ -1,4 +1,4 @@
-"""The client that blocks; ``async_client`` has the same to be awaited."""
+"""The client that blocks; generated from async_client.py: do not edit."""
 
 import random
 import time
@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import httpx2
 
-from zapline_client.event_stream import SILENCE_SECONDS, Event, Resumption
+from zapline_client.event_stream import BROKEN, SILENCE_SECONDS, Event, Resumption
 from zapline_client.generated import models
 from zapline_client.generated.operations import Id, Operations
 from zapline_client.requests import TIMEOUT, Call, defaults, new_client_id, result_of
@@ -20,7 +20,7 @@ class Zapline:
     """Talks to one Zapline with one token; ``api`` has each route. May be used by several threads.
 
     All calls raise ZaplineProblem and Unanswered; what may be repeated is repeated as ``patience`` says. ``timeout``:
-    seconds of one try. ``transport``: of httpx2, for tests.
+    seconds in which the network says nothing, after which a try has failed. ``transport``: of httpx2, for tests.
     """
 
     def __init__(
@@ -33,8 +33,7 @@ class Zapline:
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self._http = httpx2.Client(transport=transport, **defaults(url, token, timeout))
-        self._patience = patience or Patience()
-        self.api: Operations = _Api(self._http, self._patience)
+        self.api: Operations = _Api(self._http, patience or Patience())
 
     def close(self) -> None:
         """Close the connections."""
@@ -48,7 +47,14 @@ class Zapline:
     ) -> None:
         self.close()
 
-    def send(self, unit: Id, to: str, text: str, *, client_message_id: str | None = None) -> models.WatchedMessage:
+    def send(
+        self,
+        unit: Id,
+        to: str,
+        text: str,
+        *,
+        client_message_id: str | None = None,
+    ) -> models.WatchedMessage:
         """Send a text to a phone, once, however often it takes to be told so.
 
         Give a ``client_message_id`` of your own, as ``order-4711``, where the message must not be sent again after
@@ -74,7 +80,12 @@ class Zapline:
             if not page["hasMore"]:
                 return
 
-    def pages(self, ask: Callable[..., Mapping[str, Any]], *arguments: Any, **query: Any) -> Iterator[Any]:
+    def pages(
+        self,
+        ask: Callable[..., Mapping[str, Any]],
+        *arguments: Any,
+        **query: Any,
+    ) -> Iterator[Any]:
         """All entries of a list that has pages: ``client.pages(client.api.list_campaigns, unit)``."""
         cursor: str | None = None
         while True:
@@ -86,10 +97,11 @@ class Zapline:
 
     @contextmanager
     def events(self, unit: Id, last_event_id: str = "") -> Iterator[Iterator[Event]]:
-        """Watch a unit live, across broken connections: ``with client.events(unit) as events: for event in events``.
+        """Watch a unit live, across broken connections: ``with client.events(unit) as events: for ...``.
 
         It goes on behind the last event that was read; where that is too long ago comes ``reset``. Ends never by
-        itself. Raises ZaplineProblem where asking again will not help.
+        itself. Raises ZaplineProblem where asking again will not help, Unanswered where something else than Zapline
+        answers.
         """
         with self.stream("/units/{unit}/events", last_event_id, unit=unit) as events:
             yield events
@@ -99,7 +111,8 @@ class Zapline:
         self, route: str, last_event_id: str = "", query: Mapping[str, object] | None = None, **path: Id
     ) -> Iterator[Iterator[Event]]:
         """The same for any stream: ``client.stream("/organizations/{organization}/events", organization=id)``."""
-        with closing(self._watch(Call("GET", route, path, query or {}), Resumption(last_event_id))) as events:
+        watched = self._watch(Call("GET", route, path, query or {}), Resumption(last_event_id, route))
+        with closing(watched) as events:
             yield events
 
     def _watch(self, call: Call, resumption: Resumption) -> Generator[Event, None, None]:
@@ -108,7 +121,7 @@ class Zapline:
             try:
                 arguments = call.arguments() | {"headers": resumption.headers(), "timeout": timeout}
                 with self._http.stream(**arguments) as response:
-                    if response.status_code != 200:
+                    if not resumption.is_stream(response):
                         response.read()
                         wait = resumption.refused(response)
                     else:
@@ -119,7 +132,7 @@ class Zapline:
                                 yield event
                             resumption.note(parser)  # a place may come without an event
                         wait = resumption.broken(random.random())  # noqa: S311 - spreads clients
-            except httpx2.TransportError:
+            except BROKEN:
                 wait = resumption.broken(random.random())  # noqa: S311
             time.sleep(wait)
 

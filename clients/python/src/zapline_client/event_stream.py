@@ -9,13 +9,15 @@ from typing import Any
 import httpx2
 
 from zapline_client.errors import StreamTooLarge
-from zapline_client.retries import Patience, problem_of
+from zapline_client.retries import Patience, media_type, not_by_zapline, problem_of
 
 MAX_EVENT = 4 * 2**20
 """Characters of one event; Zapline's largest is a message of some ten thousand."""
 SILENCE_SECONDS = 45.0
 """Zapline says something at least every fifteen seconds."""
 _PATIENCE = Patience(first=1.0, longest=30.0)
+BROKEN = (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError, httpx2.ProxyError)
+"""Errors of the network, after which the stream is asked for again; what this program does wrong is none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,9 @@ def _line_end(text: str, start: int) -> tuple[int, int] | None:
 class Resumption:
     """Where a stream goes on after it has ended or failed, and after how long."""
 
-    def __init__(self, last_id: str) -> None:
+    def __init__(self, last_id: str, route: str = "/events") -> None:
         self.last_id = last_id
+        self._call = f"GET {route}"
         self._told_wait = 1.0
         self._failures = 0
 
@@ -121,16 +124,25 @@ class Resumption:
         if parser.retry_seconds is not None:
             self._told_wait = parser.retry_seconds
 
+    def is_stream(self, response: httpx2.Response) -> bool:
+        """Whether the body is the stream. Raises Unanswered for a page in its place."""
+        if not response.is_success:
+            return False
+        if response.status_code != 200 or media_type(response) != "text/event-stream":
+            raise not_by_zapline(self._call, response, repeatable=True)
+        return True
+
     def refused(self, response: httpx2.Response) -> float:
         """Seconds until the next try after an answer that is no stream; its body has been read.
 
-        Raises ZaplineProblem where asking again will not help: a wrong token, another's unit.
+        Raises ZaplineProblem where asking again will not help: a wrong token, another's unit; Unanswered where it is
+        not Zapline that refuses.
         """
         problem = problem_of(response)
         if problem is not None and not problem.retryable and problem.status < 500:
             raise problem
         if problem is None and response.status_code < 500:
-            response.raise_for_status()
+            raise not_by_zapline(self._call, response, repeatable=True)
         return max(self.broken(0.0), (problem.retry_after if problem is not None else None) or 0.0)
 
     def broken(self, spread: float) -> float:

@@ -34,8 +34,8 @@ class Call:
         """The caller's name for what is asked for."""
         if not (self.names_itself and isinstance(self.body, Mapping)):
             return None
-        given = next((value for name, value in self.body.items() if name in CLIENT_IDS), None)
-        return str(given) if given is not None else None
+        given = (value for name, value in self.body.items() if name in CLIENT_IDS)
+        return next((str(value) for value in given if isinstance(value, str | uuid.UUID) and str(value)), None)
 
     def attempts(self, patience: Patience) -> Attempts:
         """Decides how often it is tried."""
@@ -53,7 +53,7 @@ class Call:
         query = {name: _query_text(value) for name, value in self.query.items() if value is not None}
         arguments: dict[str, Any] = {"method": self.method, "url": address, "params": query}
         if isinstance(self.body, bytes):
-            arguments |= {"content": self.body, "headers": {"content-type": self.content_type or "text/csv"}}
+            arguments |= {"content": self.body, "headers": {"content-type": self.content_type}}
         elif self.body is not None:
             encoded = json.dumps(self.body, default=_plain, ensure_ascii=False).encode()
             arguments |= {"content": encoded, "headers": {"content-type": "application/json"}}

@@ -14,7 +14,10 @@ from zapline_client.errors import Unanswered, ZaplineError, ZaplineProblem
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 """Errors that come before the request has left."""
 _ANSWERED_BY_A_PROXY = frozenset({502, 503, 504})
-_REPEATABLE = frozenset({"GET", "HEAD", "PUT"})
+_REPEATABLE = frozenset({"GET", "PUT"})
+_UNKNOWN_OUTCOME = frozenset({"outcome_unknown", "internal_error"})
+_MAY_HAVE_ACTED = _UNKNOWN_OUTCOME | {"evolution_failed"}
+"""Behind these problems the thing may have been done, also where they are retryable: only what may be repeated is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +84,14 @@ class Attempts:
             if response.status_code in _ANSWERED_BY_A_PROXY and self.repeatable:
                 return self._next(failed, retry_after(response))
             raise failed
-        uncertain = problem.status >= 500 and problem.code in ("outcome_unknown", "internal_error")
-        if problem.retryable or (uncertain and self.repeatable):
+        again = problem.retryable or (problem.status >= 500 and problem.code in _UNKNOWN_OUTCOME)
+        if again and (self.repeatable or problem.code not in _MAY_HAVE_ACTED):
             return self._next(problem, problem.retry_after)
         raise problem
 
     def not_by_zapline(self, response: httpx2.Response) -> Unanswered:
         """An error for an answer that is a page of somebody else's, or leads elsewhere."""
-        text = f"{self.method} {self.route}: {response.status_code}, and not by Zapline; is the address right?"
-        return Unanswered(text, safe_to_repeat=self.repeatable, client_id=self.client_id)
+        return not_by_zapline(f"{self.method} {self.route}", response, self.repeatable, self.client_id)
 
     def _next(self, failed: ZaplineError, asked_for: float | None) -> float:
         self.failures += 1
@@ -100,9 +102,20 @@ class Attempts:
         return wait
 
 
+def not_by_zapline(call: str, response: httpx2.Response, repeatable: bool, client_id: str | None = None) -> Unanswered:
+    """An error for an answer of somebody else's."""
+    text = f"{call}: {response.status_code}, and not by Zapline; is the address right?"
+    return Unanswered(text, safe_to_repeat=repeatable, client_id=client_id)
+
+
+def media_type(response: httpx2.Response) -> str:
+    """The media type of an answer, in small letters."""
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
 def problem_of(response: httpx2.Response) -> ZaplineProblem | None:
     """The problem that an answer tells, None where it is not Zapline's."""
-    if response.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/problem+json":
+    if media_type(response) != "application/problem+json":
         return None
     try:
         told: Any = response.json()
