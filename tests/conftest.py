@@ -97,13 +97,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each file to one worker, and all files that share the browser or a sandbox to the same worker."""
+    """Give each file to one worker, and all files that share the browser to the same worker."""
     from xdist.scheduler import LoadFileScheduling
 
     class OneBrowser(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             directory = nodeid.partition("/")[0] + "/" + nodeid.split("/")[1]
-            return directory if directory in ("tests/browser", "tests/clients") else super()._split_scope(nodeid)
+            return directory if directory == "tests/browser" else super()._split_scope(nodeid)
 
     config.option.loadscopereorder = False
     return OneBrowser(config, log)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import httpx2
 import pytest
 import trio
 
-from pytest_zapline.http_calls import SandboxError, until
+from pytest_zapline.http_calls import SandboxError, call, until
 from pytest_zapline.sandbox import FAULTS, Sandbox
 from zapline_client import AsyncZapline, Event, Unanswered, Zapline, ZaplineProblem, models
 
@@ -211,7 +212,7 @@ def test_phones_write_react_edit_delete_and_leave(zapline: Sandbox, client: Zapl
         texts = [message["text"] for message in told.values()]
         return (
             {"changed", "look", "from the shop's own phone"} <= set(texts)
-            and told[taken]["deletedAt"] is not None
+            and told.get(taken, {}).get("deletedAt") is not None
             and [reaction["emoji"] for reaction in told[kept]["reactions"]] == ["👍"]
         )
 
@@ -233,25 +234,37 @@ def arrived(client: Zapline, unit: str, start: int, count: int) -> list[models.M
 def test_each_fault_shows_as_the_documentation_says_and_is_over_behind_its_block(
     zapline: Sandbox, client: Zapline
 ) -> None:
+    def strikes() -> Counter[str]:
+        return Counter(call("GET", f"{zapline.control_url}/struck"))
+
     unit, phone, line = zapline.unit, zapline.phone, zapline.line
-    start = newest(client, unit)
+    start, before = newest(client, unit), strikes()
     with zapline.fault("doubled"):
         phone.writes("twice told")
         phone.writes("twice told, too")
-        assert [each["text"] for each in arrived(client, unit, start, 2)] == ["twice told", "twice told, too"]
+        arrived(client, unit, start, 2)
+        phone.writes("and that was all")
+        texts = [each["text"] for each in arrived(client, unit, start, 3)]
+        assert sorted(texts) == ["and that was all", "twice told", "twice told, too"]
+    assert strikes()["duplicate"] >= before["duplicate"] + 3
     start = newest(client, unit)
     with zapline.fault("late", seconds=0.3):
         for number in range(5):
             phone.writes(f"late {number}")
-        found = arrived(client, unit, start, 5)
-        assert {each["text"] for each in found} == {f"late {number}" for number in range(5)}
+        arrived(client, unit, start, 5)
+    phone.writes("and that was all")
+    texts = [each["text"] for each in arrived(client, unit, start, 6)]
+    assert sorted(texts) == ["and that was all", *(f"late {number}" for number in range(5))]
+    assert strikes()["reorder"] >= before["reorder"] + 5
     with zapline.fault("uncertain"):
         sent = client.send(unit, phone.number, "did it arrive?")["id"]
         assert phone.waits_for("did it arrive?")
         state(client, unit, sent, workState="uncertain")
+    assert strikes()["never_echo"] == before["never_echo"] + 1
     start = newest(client, unit)
     with zapline.fault("lost"):
         phone.writes("nobody is told")
+        until(lambda: strikes()["webhooks_off"] > before["webhooks_off"], "a webhook that is not sent", 20)
         assert list(client.messages_since(unit, start)) == []
     phone.writes("told again")
     until(lambda: "told again" in {each["text"] for each in client.messages_since(unit, start)}, "the message", 20)

@@ -14,7 +14,14 @@ TIMEOUT = 30.0
 
 
 class SandboxError(Exception):
-    """Zapline or its phones refuse, or something did not come about in time; the text says what."""
+    """Zapline or its phones refuse, or something did not come about in time; the text says what.
+
+    ``status``: of the answer that refuses.
+    """
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 def call(method: str, url: str, body: object = None, token: str | None = None) -> Any:
@@ -28,7 +35,8 @@ def call(method: str, url: str, body: object = None, token: str | None = None) -
         with _OPENER.open(request, timeout=TIMEOUT) as answer:
             text = answer.read()
     except urllib.error.HTTPError as error:
-        raise SandboxError(f"{method} {url}: {error.code} {error.read()[:500].decode(errors='replace')}") from None
+        said = error.read()[:500].decode(errors="replace")
+        raise SandboxError(f"{method} {url}: {error.code} {said}", error.code) from None
     return json.loads(text) if text else None
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import count
 from typing import Any
@@ -26,48 +27,69 @@ _NO_LIMITS = {"perMinute": 6000, "burst": 1000, "gapSeconds": 0, "campaignSecond
 FAULTS = ("late", "doubled", "lost", "uncertain", "banned", "passkey")
 
 
+@dataclass(slots=True)
+class _Shared:
+    """What the units of a sandbox have in common: the simulated phones are those of one server."""
+
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    silent: frozenset[str] = frozenset()
+    missing: frozenset[str] = frozenset()
+    made: list[Sandbox] = field(default_factory=list)
+    """Units that tests have made."""
+
+
 class Sandbox:
     """Addresses and credentials of a Zapline, for tests; its methods do what people and phones do.
 
     ``url``, ``token`` and ``unit`` are for the program under test. ``info`` is all that the process told.
     """
 
-    def __init__(self, info: Mapping[str, Any], numbers: Iterator[int] | None = None) -> None:
+    def __init__(self, info: Mapping[str, Any], shared: _Shared | None = None) -> None:
         self.info = info
         self.url, self.token, self.unit = str(info["url"]), str(info["token"]), str(info["unit"])
         self.instance, self.control_url = str(info["instance"]), str(info["controlUrl"])
         self.line = Line(self)
-        self.silent: frozenset[str] = frozenset()
-        self.missing: frozenset[str] = frozenset()
-        self._numbers = numbers if numbers is not None else count(1)
-        self._faulty = False
+        self._shared = shared if shared is not None else _Shared()
+        self._kinds: set[str] = set()
+        """Of the simulated Evolution's faults that may be there."""
         self.phone = self.new_phone()
 
     # -- phones ------------------------------------------------------------------------------------------------
 
     def new_phone(self, name: str = "Maria Silva") -> Phone:
         """A customer's phone with a number that nobody has used."""
-        return Phone(self, f"+55119{os.getpid() % 10_000:04}{next(self._numbers) % 10_000:04}", name)
+        return Phone(self, f"+55119{os.getpid() % 10_000:04}{next(self._shared.numbers) % 10_000:04}", name)
+
+    @property
+    def silent(self) -> frozenset[str]:
+        """Which phones are off, whichever unit they write to."""
+        return self._shared.silent
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """Which numbers have no WhatsApp."""
+        return self._shared.missing
 
     def set_silent(self, digits: frozenset[str]) -> None:
-        """Which phones are off."""
-        self.silent = frozenset(digits)
-        self._server("POST", "phones", silent=sorted(self.silent))
+        """Have these phones be off, and no others."""
+        self._shared.silent = frozenset(digits)
+        self._server("POST", "phones", silent=sorted(digits))
 
     def set_missing(self, digits: frozenset[str]) -> None:
-        """Which numbers have no WhatsApp."""
-        self.missing = frozenset(digits)
-        self._server("POST", "phones", missing=sorted(self.missing))
+        """Have these numbers be without WhatsApp, and no others."""
+        self._shared.missing = frozenset(digits)
+        self._server("POST", "phones", missing=sorted(digits))
 
     def new_unit(self, name: str = "Another unit") -> Sandbox:
-        """Another unit with an open line and a token of its own; its phones and faults are apart from this one's."""
+        """Another unit with an open line, a token and faults of its own; phones are shared."""
         unit = self.api("POST", "/units", {"name": name}, admin=True)
         path = f"/units/{unit['id']}"
         self.api("PUT", f"{path}/pace", _NO_LIMITS, admin=True)
         access = {"label": "sandbox", "scopes": ["read", "send", "control"]}
         token = self.api("POST", f"{path}/tokens", access, admin=True)["token"]
         own = {"unit": unit["id"], "instance": unit["instance"], "token": token}
-        made = Sandbox({**self.info, **own}, self._numbers)
+        made = Sandbox({**self.info, **own}, self._shared)
+        self._shared.made.append(made)
         made.line.scans()
         return made
 
@@ -86,12 +108,12 @@ class Sandbox:
         """
         if name not in FAULTS:
             raise ValueError(f"no such fault: {name}; there are {', '.join(FAULTS)}")
-        self._faulty = True
-        self._begin(name, properties)
         try:
+            self._begin(name, properties)
             yield
         finally:
-            self.calm()
+            self._end_faults()
+            self.line.scans()
             if name == "lost":
                 self.control("close", code=428, reopen_after=0.1)
                 self.line.waits_for("connected")
@@ -107,16 +129,24 @@ class Sandbox:
             self.line.waits_for("passkey_asked")
         elif name == "uncertain":
             fault = {"count": 1, **properties}
-            self.control("faults", kind="never_echo", path="/message", **fault)
+            self._inject("never_echo", path="/message", **fault)
         else:
             seconds = {"seconds": 2.0} if name == "late" else {}
-            self.control("faults", kind=_ON_WEBHOOKS[name], **{**seconds, **properties})
+            self._inject(_ON_WEBHOOKS[name], **{**seconds, **properties})
+
+    def _inject(self, kind: str, **properties: Any) -> None:
+        self._kinds.add(kind)
+        self.control("faults", kind=kind, **properties)
+
+    def _end_faults(self) -> None:
+        """End this unit's, and no other's."""
+        for kind in sorted(self._kinds):
+            self._server("DELETE", "faults", kind=kind, instance=self.instance)
+        self._kinds.clear()
 
     def calm(self) -> None:
-        """End all faults, switch all phones on, and open the line where it is not."""
-        if self._faulty:
-            self._faulty = False
-            self._server("DELETE", "faults")
+        """End this unit's faults, switch all phones on, and open the line where it is not."""
+        self._end_faults()
         if self.silent:
             self.set_silent(frozenset())
         if self.missing:
@@ -124,8 +154,15 @@ class Sandbox:
         self.line.scans()
 
     def renew(self) -> None:
-        """For the next test: all is calm, and ``phone`` is a new one."""
+        """For the next test: all is calm, also in units that tests have made, and ``phone`` is a new one."""
         self.calm()
+        for unit in [*self._shared.made]:
+            try:
+                unit.calm()
+            except SandboxError as error:
+                if error.status not in (401, 404):
+                    raise
+                self._shared.made.remove(unit)  # it is archived
         self.phone = self.new_phone()
 
     # -- calls -------------------------------------------------------------------------------------------------
