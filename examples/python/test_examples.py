@@ -48,12 +48,14 @@ def bot(zapline: Sandbox, tmp_path: Path) -> Iterator[Callable[[], subprocess.Po
 
 
 def test_the_bot_answers_once_also_what_was_written_while_it_was_killed(
-    zapline: Sandbox, bot: Callable[[], subprocess.Popen[str]]
+    zapline: Sandbox, bot: Callable[[], subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     process = bot()
+    assert (tmp_path / "bot.seq").read_text().isdecimal(), "the place is written before anything is answered"
     zapline.phone.writes("Good morning, when are you open?")
     assert zapline.phone.waits_for().text.startswith("We are open from 9 to 18.")
     process.kill()
+    process.wait()
     other = zapline.new_phone("João")
     other.writes("And on Saturdays?")
     bot()
