@@ -25,7 +25,6 @@ READ = {
     ),
     *("list_campaigns", "get_campaign", "list_recipients", "export_failures"),
     *("list_hooks", "get_hook", "list_deliveries"),
-    *("get_organization", "list_organization_units"),
     "get_line_settings",
     *("list_contacts", "get_contact_picture", "list_groups", "get_group"),
     *("list_line_history", "get_uptime", "export_uptime", "get_journey", "find_journeys"),
@@ -236,4 +235,4 @@ async def ask(api: Any, caller: str, token: str, operation: Operation, place: Pl
         assert refused != 401 or answer.headers["www-authenticate"].startswith("Bearer"), payload
     else:
         assert status not in (401, 403), payload
-        assert code is None or code[1] not in (b"unit_not_found", b"internal_error"), payload
+        assert code is None or code[1] not in (b"unit_not_found", b"organization_not_found", b"internal_error"), payload
