@@ -19,8 +19,9 @@ from zapline.domain.outbox.content_fingerprint import fingerprint_content
 from zapline.domain.outbox.contents import Content, OutgoingMessage, Text, kind_of_content, text_of_content
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.restart_policy import RestartIntensity
+from zapline.evolution.client.call_policy import CallPolicy
 from zapline.evolution.client.response_parser import WebhookRegistration
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
+from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.http.server.serve import serve
 from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
 from zapline.sandbox.simulator.server import SimulatedEvolution

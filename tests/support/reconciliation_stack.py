@@ -13,8 +13,9 @@ from support.inbound_stack import InboundStack, inbound_stack, until
 from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import Phase
 from zapline.domain.retry_policy import Backoff
+from zapline.evolution.client.call_policy import CallPolicy
 from zapline.evolution.client.response_parser import WebhookRegistration
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
+from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sandbox.simulator.state.server_state import Behaviour
 from zapline.sql.postgres.connection import Connection, connect

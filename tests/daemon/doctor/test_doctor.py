@@ -21,8 +21,9 @@ from zapline.daemon.doctor.finding import Finding, Verdict
 from zapline.daemon.master_key import FILE, seal_server_key, webhook_secret
 from zapline.daemon.settings import use_sandbox
 from zapline.domain.ids import UnitId
+from zapline.evolution.client.call_policy import CallPolicy
 from zapline.evolution.client.response_parser import WebhookRegistration
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
+from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.sandbox.sandbox_info import SandboxInfo
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sql.outbound import message_id_support

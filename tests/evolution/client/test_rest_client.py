@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from zapline.evolution.client.call_policy import CallPolicy
 from zapline.evolution.client.failures import (
     BadAnswer,
     EvolutionFailure,
@@ -26,7 +27,7 @@ from zapline.evolution.client.failures import (
     Unreachable,
 )
 from zapline.evolution.client.response_parser import WebhookRegistration
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, is_transient, open_http_client
+from zapline.evolution.client.rest_client import EvolutionClient, is_transient, open_http_client
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sandbox.simulator.state.server_state import Behaviour
 

@@ -26,6 +26,7 @@ from zapline.domain.outbox.contents import (
     Text,
 )
 from zapline.evolution.client import rest_client
+from zapline.evolution.client.call_policy import CallPolicy
 from zapline.evolution.client.failures import (
     BadAnswer,
     EvolutionFailure,
@@ -47,7 +48,7 @@ from zapline.evolution.client.failures import (
     Unreachable,
 )
 from zapline.evolution.client.response_parser import WebhookRegistration
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, MessageKey, open_http_client
+from zapline.evolution.client.rest_client import EvolutionClient, MessageKey, open_http_client
 from zapline.evolution.client.send_requests import Dialect, build_send_request, send_route, stored_send_route
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sandbox.simulator.state.server_state import Behaviour

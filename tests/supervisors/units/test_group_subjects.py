@@ -5,8 +5,9 @@ from uuid import uuid4
 import trio
 
 from zapline.domain.ids import UnitId
+from zapline.evolution.client.call_policy import CallPolicy
 from zapline.evolution.client.response_parser import WebhookRegistration
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
+from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.sandbox.simulator.server import API_KEY, SimulatedEvolution
 from zapline.sandbox.simulator.state.server_state import Behaviour
 from zapline.sql.postgres.connection import Connection, connect

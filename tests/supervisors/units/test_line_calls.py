@@ -16,7 +16,8 @@ from zapline.domain.line.events import (
     StateObserved,
 )
 from zapline.domain.line.transitions import LineAction
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
+from zapline.evolution.client.call_policy import CallPolicy
+from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sandbox.simulator.state import pairing_faults
 from zapline.sandbox.simulator.state.server_state import Behaviour

@@ -12,7 +12,8 @@ from support.inbound_stack import InboundStack, inbound_stack, until
 from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.state import StoredLineState
 from zapline.domain.line.transitions import LineAction
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
+from zapline.evolution.client.call_policy import CallPolicy
+from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.supervisors.health.line_checks import check_lines
 from zapline.supervisors.inbound.server_standing import ServerStanding

@@ -33,7 +33,8 @@ from zapline.domain.errors import JournalRefused, MustNotWrite, RemoteError
 from zapline.domain.ids import UnitId
 from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.domain.restart_policy import RestartIntensity
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
+from zapline.evolution.client.call_policy import CallPolicy
+from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.http.server.serve import serve
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.connection import Connection, ConnectOptions, connect

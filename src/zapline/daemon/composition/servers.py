@@ -7,7 +7,8 @@ from zapline.daemon.logs.configuration import register_secret
 from zapline.daemon.master_key import seal_server_key, unseal_server_key
 from zapline.daemon.settings import Settings
 from zapline.domain.ids import UnitId
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
+from zapline.evolution.client.call_policy import CallPolicy
+from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.servers.server_commands import ServerCommands

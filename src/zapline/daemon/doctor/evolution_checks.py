@@ -15,6 +15,7 @@ import trio
 from zapline.daemon.doctor.finding import Finding, Report, fail, ok, warn
 from zapline.domain.line.reasons import Phase
 from zapline.domain.line.server_versions import VersionNote, version_notes
+from zapline.evolution.client.call_policy import CallPolicy
 from zapline.evolution.client.failures import (
     BadAnswer,
     EvolutionFailure,
@@ -25,7 +26,7 @@ from zapline.evolution.client.failures import (
     Unauthorized,
 )
 from zapline.evolution.client.response_parser import RegisteredWebhook
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient
+from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.units.registration import WEBHOOK_EVENTS
 from zapline.supervisors.units.webhook_authentication import digest_secret

@@ -6,7 +6,7 @@ the first byte says that the request may have arrived.
 
 import ssl
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import h11
@@ -17,6 +17,7 @@ _READ_BYTES = 64 * 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _Address = tuple[str, str, int]
 """Scheme, host and port."""
+_Take = Callable[[bytes], Awaitable[None]] | None
 
 
 class _KeptConnection:
@@ -37,7 +38,8 @@ class _KeptConnection:
 class KeptConnections(httpx2.AsyncBaseTransport):
     """At most ``limit`` connections at a time; an idle one is not used any more after ``keep`` seconds.
 
-    An answer is read whole, but not further than ``longest`` bytes; its connection is closed then.
+    An answer is read whole, but not further than ``longest`` bytes; its connection is closed then. Where a request has
+    the extension ``take``, an answer of success is not kept: ``take`` is awaited with each piece of it.
     """
 
     def __init__(self, context: ssl.SSLContext, limit: int, keep: float, longest: int) -> None:
@@ -137,9 +139,9 @@ class KeptConnections(httpx2.AsyncBaseTransport):
             begin()
         with suppress(trio.BrokenResourceError):  # the server may have answered before it has read everything
             await connection.stream.send_all(b"".join((head or b"", body or b"", end or b"")))
-        return await self._read_answer(connection)
+        return await self._read_answer(connection, request.extensions.get("take"))
 
-    async def _read_answer(self, connection: _KeptConnection) -> httpx2.Response:
+    async def _read_answer(self, connection: _KeptConnection, take: _Take) -> httpx2.Response:
         http, content, response = connection.http, bytearray(), None
         try:
             while True:
@@ -148,6 +150,8 @@ class KeptConnections(httpx2.AsyncBaseTransport):
                     http.receive_data(bytes(await connection.stream.receive_some(_READ_BYTES)))
                 elif isinstance(event, h11.Response):
                     response = event
+                elif isinstance(event, h11.Data) and take is not None and response is not None and _succeeds(response):
+                    await take(bytes(event.data))
                 elif isinstance(event, h11.Data):
                     content += event.data
                     if len(content) > self._longest:
@@ -174,6 +178,10 @@ def _translated(kind: type[httpx2.TimeoutException]) -> Iterator[None]:
         yield
     except trio.TooSlowError as error:
         raise kind("no time is left") from error
+
+
+def _succeeds(response: h11.Response) -> bool:
+    return 200 <= response.status_code < 300
 
 
 def _seconds(value: float | None) -> float:

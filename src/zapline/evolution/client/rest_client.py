@@ -5,7 +5,7 @@ The key is sent in a header only. Paths and headers are never logged here.
 """
 
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from zapline.domain.ids import ExternalId
 from zapline.domain.outbox.contents import File, OutgoingMessage
 from zapline.domain.text import Sentence
+from zapline.evolution.client.call_policy import CallPolicy
 from zapline.evolution.client.failure_classifier import classify_exception, classify_response, is_file_gone
 from zapline.evolution.client.failures import (
     BadAnswer,
@@ -64,26 +65,10 @@ MAX_MEDIA_BYTES = 100 * 1024 * 1024
 KEEPALIVE = 2.0
 """Seconds. Node closes idle connections after 5 s, and a request written to a closing one is an uncertain send."""
 _Begin = Callable[[], None] | None
+_Take = Callable[[bytes], Awaitable[None]] | None
 _Query = Mapping[str, str] | None
 _IN_THREAD_ABOVE = 256 * 1024
 """Bytes whose base64 takes longer than a millisecond or two, so that a thread costs less than blocking the loop."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallPolicy:
-    """Timeouts in seconds, and the number of attempts of an idempotent call."""
-
-    connect: float = 5.0
-    """Evolution is near; a handshake that takes longer will not finish."""
-    call: float = 30.0
-    """``connect`` waits 2 s and ``create`` up to 5 s inside Evolution (contract, section 1)."""
-    send_file: float = 120.0
-    """Evolution fetches the file, may convert it, and uploads it to WhatsApp before it answers."""
-    overall: float = 60.0
-    """For all attempts and the waits between them."""
-    attempts: int = 3
-    first_wait: float = 0.2
-    longest_wait: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +288,13 @@ class EvolutionClient:
             raise
         return await trio.to_thread.run_sync(parse_media, answer)
 
+    async def call_streamed(self, path: str, body: Mapping[str, Any], take: Callable[[bytes], Awaitable[None]]) -> None:
+        """Post once; ``take`` gets the answer piece by piece. Raises EvolutionFailure, and what ``take`` raises."""
+        content, seconds = msgspec.json.encode(body), self._policy.fetch_file
+        status, headers, refusal = await self._request("POST", path, content, None, seconds, take=take)
+        if not 200 <= status < 300:
+            raise classify_response(status, refusal, headers)
+
     async def call_repeatedly(
         self,
         method: str,
@@ -345,17 +337,24 @@ class EvolutionClient:
         return answer
 
     async def _request(
-        self, method: str, path: str, body: bytes | None, query: _Query, seconds: float, begin: _Begin = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        query: _Query,
+        seconds: float,
+        begin: _Begin = None,
+        take: _Take = None,
     ) -> tuple[int, httpx2.Headers, bytes]:
         """Make one request under its deadline; any status is returned. Raises ``EvolutionFailure``."""
         try:
             with _deadline(seconds):
-                return await self._exchange(method, path, body, query, seconds, begin)
+                return await self._exchange(method, path, body, query, seconds, begin, take)
         except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
             raise classify_exception(exc) from exc
 
     async def _exchange(
-        self, method: str, path: str, body: bytes | None, query: _Query, seconds: float, begin: _Begin
+        self, method: str, path: str, body: bytes | None, query: _Query, seconds: float, begin: _Begin, take: _Take
     ) -> tuple[int, httpx2.Headers, bytes]:
         timeouts = {"connect": self._policy.connect, "read": seconds, "write": seconds, "pool": self._policy.connect}
         # Made here, and not by the client: merging its defaults into each request costs more than sending it.
@@ -365,7 +364,7 @@ class EvolutionClient:
             params=query or None,
             content=body,
             headers=self._headers if body is None else self._json_headers,
-            extensions={"timeout": timeouts, "before_first_byte": begin},
+            extensions={"timeout": timeouts, "before_first_byte": begin, "take": take},
         )
         response = await self._http.send(request, stream=True)
         try:

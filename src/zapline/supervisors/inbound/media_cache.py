@@ -8,12 +8,12 @@ import io
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from uuid import uuid4
 
 import msgspec
@@ -22,10 +22,10 @@ import trio
 
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import ExternalId, UnitId
-from zapline.evolution.client.failures import EvolutionFailure, InvalidRequest
+from zapline.evolution.client.failures import EvolutionFailure
+from zapline.evolution.client.media_stream import fetch_wherever
 from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
-from zapline.evolution.client.stored_messages import file_inside, is_record_of
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.server_standing import ServerStanding
 from zapline.supervisors.inbound.unit_state import Unit
@@ -247,14 +247,11 @@ class MediaFetcher:
     async def _fetch_content(self, unit: Unit, external_id: ExternalId) -> MediaContent:
         """Fetch a file; where the server does not find it inside the message's wrappers, show it the place."""
         evolution, instance = unit.evolution(self._evolution), unit.record.instance
-        try:
-            return await evolution.fetch_media(instance, external_id)
-        except InvalidRequest:
-            page = await evolution.find_message(instance, external_id)
-            found = (file_inside(record) for record in page.records if is_record_of(record, external_id))
-            if (inside := next(filter(None, found), None)) is None:
-                raise
-            return await evolution.fetch_media(instance, external_id, inside)
+
+        async def fetch(inside: Mapping[str, Any] | None) -> MediaContent:
+            return await evolution.fetch_media(instance, external_id, *([inside] if inside is not None else []))
+
+        return await fetch_wherever(evolution, instance, external_id, fetch)
 
     async def _open_cached(self, name: str) -> OpenFile | None:
         async with self._disk:
