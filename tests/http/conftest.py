@@ -41,6 +41,7 @@ from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.campaigns.outbox_feeder import OutboxFeeder
+from zapline.supervisors.conversations.quick_replies import QuickReplies
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.directory.contact_pictures import ContactPictures
 from zapline.supervisors.directory.group_members import GroupMembers
@@ -284,6 +285,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             campaigns=Campaigns(engine_pool, feeder, commands.find, erasure_key=ERASURE_KEY, checks=checks),
             media=media,
             receipts=ReadReceipts(engine_pool, client_of_evolution),
+            replies=QuickReplies(engine_pool, commands.find),
             edits=MessageChanges(engine_pool, client_of_evolution, intake, time.time),
             streams=streams,
             hooks=notifications.hooks,

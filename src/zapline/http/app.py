@@ -36,6 +36,8 @@ from zapline.http.api.messages.message_changes import PROBLEMS as CHANGE_PROBLEM
 from zapline.http.api.messages.message_changes import MessageChangeRoutes
 from zapline.http.api.messages.message_search import MessageSearchRoutes
 from zapline.http.api.messages.messages import MessageRoutes
+from zapline.http.api.messages.quick_replies import PROBLEMS as REPLY_PROBLEMS
+from zapline.http.api.messages.quick_replies import QuickReplyRoutes
 from zapline.http.api.messages.send_endpoint import SendEndpoint, answer_first
 from zapline.http.api.messages.uploads import UPLOAD_PATH, UploadRoutes
 from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
@@ -81,7 +83,7 @@ def create_app(deps: Dependencies) -> App:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # no redirects by the router
     accounts = {**ORGANIZATION_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS}
-    units = {**UNIT_PROBLEMS, **SERVER_PROBLEMS, **DIRECTORY_PROBLEMS, **CHANGE_PROBLEMS}
+    units = {**UNIT_PROBLEMS, **SERVER_PROBLEMS, **DIRECTORY_PROBLEMS, **CHANGE_PROBLEMS, **REPLY_PROBLEMS}
     install_error_handlers(app, {**PROBLEMS, **units, **accounts, **HOOK_PROBLEMS})
     sign_in = PasswordSignIn(deps.identity, deps.audit, deps.auth)  # shared, so that both count the same attempts
     _attach(app, deps, sign_in)
@@ -127,6 +129,8 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
         PaceRoutes(commands, deps.outgoing, pool).attach(routes)
     if deps.edits is not None:
         MessageChangeRoutes(commands, deps.edits, pool).attach(routes)
+    if deps.replies is not None:
+        QuickReplyRoutes(commands, deps.replies, pool).attach(routes)
     if deps.campaigns is not None:
         CampaignRoutes(commands, deps.campaigns, pool).attach(routes)
         SuppressionRoutes(commands, deps.campaigns, pool).attach(routes)

@@ -13,6 +13,7 @@ from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
+from zapline.supervisors.conversations.quick_replies import QuickReplies
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.directory.contact_pictures import ContactPictures
 from zapline.supervisors.directory.group_members import GroupMembers
@@ -53,6 +54,7 @@ class Dependencies:
     receipts: ReadReceipts | None = None
     edits: MessageChanges | None = None
     """Edits and deletions of what was sent."""
+    replies: QuickReplies | None = None
     streams: EventStreams | None = None
     """Live events, of one unit and of all."""
     hooks: CrmWebhooks | None = None

@@ -16,6 +16,7 @@ READ = {
     *("get_unit", "status", "get_queue", "get_pace", "watch_unit", "list_unit_dead_letters", "list_suppressions"),
     *(
         "list_conversations",
+        "list_quick_replies",
         "list_thread",
         "list_messages",
         *("search_messages", "list_message_changes"),
@@ -32,7 +33,7 @@ READ = {
     *("list_organization_hooks", "get_organization_hook", "list_organization_deliveries"),
 }
 SEND = {
-    *("edit_message", "delete_message"),
+    *("edit_message", "delete_message", "put_quick_reply", "delete_quick_reply"),
     *("send_message", "cancel_message", "release_message", "upload", "mark_read", "suppress", "release_suppression"),
     "check_numbers",
     *("create_campaign", "try_campaign", "add_recipients", "start_campaign", "pause_campaign", "resume_campaign"),

@@ -16,6 +16,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
+from zapline.supervisors.conversations.quick_replies import QuickReplies
 from zapline.supervisors.directory.contact_pictures import ContactPictures
 from zapline.supervisors.directory.group_members import GroupMembers
 from zapline.supervisors.health.health_report import HealthMonitor
@@ -54,6 +55,7 @@ def http_listeners(
         media=outbound.media,
         receipts=outbound.receipts,
         edits=outbound.edits,
+        replies=QuickReplies(core.pool, core.commands.find),
         streams=EventStreams(notifications.feed, revocations=identity.invalidations),
         feed=notifications.feed,
         hooks=notifications.hooks,

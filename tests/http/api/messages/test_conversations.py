@@ -240,3 +240,30 @@ async def test_messages_are_found_by_their_words_page_by_page(api: Any) -> None:
     assert (await api.get(f"/units/{other.id}/messages/search", q="promocao"))["items"] == []
     for wrong in ({}, {"q": " !? "}, {"q": "a" * 201}, {"q": "a", "cursor": "x"}):
         assert (await api.get(path, 422, **wrong))["code"] == "invalid_request"
+
+
+async def test_quick_replies_are_kept_by_their_shortcuts(api: Any) -> None:
+    unit, other = await api.add_unit(), await api.add_unit("Outra")
+    path = f"/units/{unit.id}/quick-replies"
+    made = await api.put(f"{path}/Preço", {"text": " São *R$ 10*.\r\nAté já! "}, 201)
+    assert (made["shortcut"], made["text"]) == ("preço", "São *R$ 10*.\nAté já!")
+    again = await api.put(f"{path}/preço", {"text": "São R$ 12."})
+    assert again["text"] == "São R$ 12."
+    for name in ("bom-dia", "tchau"):
+        await api.put(f"{path}/{name}", {"text": name}, 201)
+    first = await api.get(path, limit=2)
+    rest = await api.get(path, limit=2, cursor=first["nextCursor"])
+    assert [row["shortcut"] for row in first["items"] + rest["items"]] == ["bom-dia", "preço", "tchau"]
+    assert rest["nextCursor"] is None
+    assert (await api.get(f"/units/{other.id}/quick-replies"))["items"] == []
+    for bad, field in (("a b", "shortcut"), ("a" * 33, "shortcut"), ("!", "shortcut"), ("ok", "text")):
+        refused = await api.put(f"{path}/{bad}", {"text": " " if bad == "ok" else "x"}, 422)
+        assert (refused["code"], refused["errors"][0]["field"]) == ("invalid_quick_reply", field), bad
+    await api.sql(
+        "insert into zapline.quick_replies"
+        f" select '{unit.id}', 'n' || n, 'x' from generate_series(1, 197) n returning 1"
+    )
+    assert (await api.put(f"{path}/one-more", {"text": "x"}, 409))["code"] == "too_many_quick_replies"
+    assert (await api.put(f"{path}/tchau", {"text": "até"}))["text"] == "até"
+    assert (await api.client.delete(f"{path}/tchau")).status_code == 204
+    assert (await api.client.delete(f"{path}/tchau")).json()["code"] == "quick_reply_not_found"

@@ -1102,6 +1102,12 @@ class NewProxy(TypedDict):
     password: NotRequired[str | None]
 
 
+class NewQuickReply(TypedDict):
+    """Body of `PUT /units/{unit}/quick-replies/{shortcut}`."""
+    text: str
+    """What is put into the message, with WhatsApp's own marks."""
+
+
 class NewReaction(TypedDict):
     """`emoji` empty: take the reaction back. `message_id`: our id of the message reacted to."""
     emoji: str
@@ -1316,6 +1322,21 @@ class Queued(TypedDict):
     """A delivery that is to be made now."""
     id: str
     webhookId: str
+
+
+class QuickReply(TypedDict):
+    """A quick reply."""
+    shortcut: str
+    """What is typed behind the `/`: small letters, digits, `-` and `_`."""
+    text: str
+    changedAt: str | None
+
+
+class QuickReplyPage(TypedDict):
+    """Quick replies in the order of their shortcuts."""
+    items: list[QuickReply]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
 
 
 class Quoted(TypedDict):

@@ -49,6 +49,7 @@ from zapline_client.generated.models import (
     NewOrganizationToken,
     NewPace,
     NewProxy,
+    NewQuickReply,
     NewServer,
     NewSuppression,
     NewUnit,
@@ -64,6 +65,8 @@ from zapline_client.generated.models import (
     Picture,
     Queue,
     Queued,
+    QuickReply,
+    QuickReplyPage,
     RawLetter,
     Read,
     RecipientPage,
@@ -826,6 +829,48 @@ class Operations:
             query={"limit": limit, "cursor": cursor},
         )
         return result
+
+    def list_quick_replies(
+        self,
+        unit: Id,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> QuickReplyPage:
+        """The unit's quick replies, by their shortcuts. `GET /units/{unit}/quick-replies`. Who may: An
+        administrator, or a token of the unit or its organization with the scope `read`.
+        """
+        result: QuickReplyPage = self._call(
+            "GET",
+            "/units/{unit}/quick-replies",
+            path={"unit": unit},
+            query={"limit": limit, "cursor": cursor},
+        )
+        return result
+
+    def put_quick_reply(self, unit: Id, shortcut: Id, body: NewQuickReply) -> QuickReply:
+        """Add a quick reply, or change its text. `PUT /units/{unit}/quick-replies/{shortcut}`. 200 where there
+        was one with this shortcut. In the console people choose it by a `/` in the message. Who may: An
+        administrator, or a token of the unit or its organization with the scope `send`.
+        """
+        result: QuickReply = self._call(
+            "PUT",
+            "/units/{unit}/quick-replies/{shortcut}",
+            body=body,
+            path={"unit": unit, "shortcut": shortcut},
+        )
+        return result
+
+    def delete_quick_reply(self, unit: Id, shortcut: Id) -> None:
+        """Remove a quick reply. `DELETE /units/{unit}/quick-replies/{shortcut}`. Who may: An administrator, or a
+        token of the unit or its organization with the scope `send`.
+        """
+        self._call(
+            "DELETE",
+            "/units/{unit}/quick-replies/{shortcut}",
+            path={"unit": unit, "shortcut": shortcut},
+            answer="nothing",
+        )
 
     def create_campaign(self, unit: Id, body: NewCampaign) -> Campaign:
         """Make a campaign. `POST /units/{unit}/campaigns`. It has exactly one of `text`, `image`, `video`,

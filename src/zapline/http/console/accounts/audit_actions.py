@@ -39,6 +39,8 @@ ACTIONS: Mapping[str, str] = {
     "release_message": N_("Decided an uncertain message"),
     "dismiss_message": N_("Left a failed message alone"),
     "mark_read": N_("Marked as read"),
+    "put_quick_reply": N_("Wrote a quick reply"),
+    "delete_quick_reply": N_("Removed a quick reply"),
     "upload": N_("Uploaded a file"),
     "create_campaign": N_("Made a campaign"),
     "try_campaign": N_("Tried a campaign"),
