@@ -207,6 +207,31 @@ async def test_what_is_queued_or_dead_of_a_unit_that_has_left_is_neither_due_nor
         assert await prune_organizations(conn) == 1
 
 
+async def test_of_what_is_read_back_a_hook_is_told_only_what_happened_since_it_and_since_the_unit_came(
+    database: str,
+) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        organization, hook, unit = uuid4(), uuid4(), await make_unit(conn)
+        await insert_organization(conn, organization, "Rede")
+        await add_unit(conn, organization, unit)
+        new = NewHook(hook, "https://crm.example.com/", ["message.received"])
+        assert await crm_webhooks.insert_hook(conn, OrganizationOwner(organization, None), new, 1)
+        for joined, made, written, delivered in ((60, 0, 1, 0), (0, 60, 0, 0), (60, 60, 1, 1)):  # minutes ago
+            await conn.execute(
+                "update zapline.organization_units set added_at = now() - %s * interval '1 minute'", (joined,)
+            )
+            await conn.execute("update zapline.hooks set created_at = now() - %s * interval '1 minute'", (made,))
+            subject = uuid4()
+            await conn.execute(
+                "select zapline.tell(array[(%s, 'message.received', %s, null, now() - interval '30 minutes')"
+                "::zapline.news])",
+                (unit, subject),
+            )
+            for table, expected in (("events", written), ("hook_deliveries", delivered)):
+                rows = await conn.fetch(f"select from zapline.{table} where subject = %s", (subject,))
+                assert len(rows) == expected, (joined, made, table)
+
+
 async def test_of_two_who_make_a_hook_at_once_one_is_the_last_that_may(database: str) -> None:
     made: list[bool] = []
 
