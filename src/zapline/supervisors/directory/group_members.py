@@ -115,6 +115,7 @@ class GroupMembers:
                 for start in range(0, len(ids), _SUBJECTS_AT_ONCE):
                     some = ids[start : start + _SUBJECTS_AT_ONCE]
                     await group_subjects.store_subjects(conn, {id: subjects[id] for id in some}, at)
+            _remember(self._asked_at, unit.id, trio.current_time())
 
     @asynccontextmanager
     async def _turn(self, unit: UnitId, deadline: float) -> AsyncIterator[None]:
@@ -143,6 +144,7 @@ class GroupMembers:
             await groups.store_members(conn, unit.id, group.id, told.admins_only, members, at)
             if told.subject is not None:
                 await group_subjects.store_subject(conn, group.id, told.subject, at)
+        _remember(self._asked_at, group.id, trio.current_time())
 
     async def _read(self, unit: UnitId, id: UUID) -> tuple[Group, list[Member]]:
         found = await groups.find_group(self._reading, unit, id)
@@ -175,7 +177,6 @@ class GroupMembers:
             raise
         self._counters.add("group_questions", "told")
         self._failed.pop(what, None)
-        _remember(self._asked_at, what, trio.current_time())
         return told
 
 
