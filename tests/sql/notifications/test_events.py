@@ -18,7 +18,7 @@ from zapline.sql.accounts.organizations import (
     remove_unit,
 )
 from zapline.sql.notifications import crm_webhooks, events
-from zapline.sql.notifications.crm_webhooks import NewHook, OrganizationOwner
+from zapline.sql.notifications.crm_webhooks import EventRange, NewHook, OrganizationOwner
 from zapline.sql.notifications.events import EventFilter
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
@@ -230,6 +230,31 @@ async def test_of_what_is_read_back_a_hook_is_told_only_what_happened_since_it_a
             for table, expected in (("events", written), ("hook_deliveries", delivered)):
                 rows = await conn.fetch(f"select from zapline.{table} where subject = %s", (subject,))
                 assert len(rows) == expected, (joined, made, table)
+
+
+async def test_pages_of_a_replay_come_to_all_events_whatever_their_times(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        organization, hook, unit = uuid4(), uuid4(), await make_unit(conn)
+        await insert_organization(conn, organization, "Rede")
+        await add_unit(conn, organization, unit)
+        owner, new = OrganizationOwner(organization, None), NewHook(hook, "https://x.example/", ["message.received"])
+        assert await crm_webhooks.insert_hook(conn, owner, new, 1)
+        for _ in range(5):
+            await conn.execute(TELL, (unit, uuid4()))
+        await conn.execute("delete from zapline.hook_deliveries")
+        await conn.execute(  # the transaction of a later place has begun earlier, and two have begun at once
+            "update zapline.events e set created_at = e.created_at + (7 - n.place) / 2 * interval '1 second' from "
+            "(select seq, row_number() over (order by seq) as place from zapline.events where unit_id = %s) n "
+            "where n.seq = e.seq",
+            (unit,),
+        )
+        after, pages = 0, []
+        for _ in range(4):
+            wanted = EventRange(0, 4e9, after=after)
+            page = await crm_webhooks.replay_events(conn, owner, hook, wanted, pause=0, limit=2)
+            pages.append((page.found, page.replayed))
+            after = page.last or after
+        assert pages == [(2, 2), (2, 2), (1, 1), (0, 0)]
 
 
 async def test_of_two_who_make_a_hook_at_once_one_is_the_last_that_may(database: str) -> None:

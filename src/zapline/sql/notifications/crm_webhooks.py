@@ -253,21 +253,25 @@ async def replay_dead(conn: Connection, owner: HookOwner, hook: UUID, since: flo
 
 @dataclass(frozen=True, slots=True)
 class EventRange:
-    """Events that are to be delivered once more: of a time (UTC seconds), of these kinds and units (None: all)."""
+    """Events that are to be delivered once more: of a time (UTC seconds), of these kinds and units (None: all).
+
+    ``after``: the place in the log behind which they are looked for.
+    """
 
     since: float
     until: float
     kinds: Sequence[str] | None = None
     units: Sequence[UnitId] | None = None
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayedEvents:
-    """``found`` events, of which ``replayed`` were not waiting already; ``last``: when the last happened."""
+    """``found`` events, of which ``replayed`` were not waiting already; ``last``: the place of the last in the log."""
 
     found: int
     replayed: int
-    last: float | None
+    last: int | None
 
 
 async def replay_events(
@@ -285,6 +289,7 @@ async def replay_events(
         until=wanted.until,
         events=list(wanted.kinds) if wanted.kinds is not None else None,
         units=asked,
+        after=wanted.after,
         pause=pause,
         limit=limit,
     )

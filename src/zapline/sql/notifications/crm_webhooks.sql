@@ -136,13 +136,14 @@ select d.id from zapline.hook_deliveries d join zapline.hooks h on h.id = d.hook
 
 -- name: replay_events
 -- Has events of a time delivered once more, or at last: one after the other, so many seconds between two. What waits to be
--- delivered stays as it is.
+-- delivered stays as it is. A page is by place: the time of an event is that of its transaction's begin.
 with chosen as (
-    select e.id, e.unit_id, e.event, e.subject, e.facts, e.seq, e.created_at, row_number() over (order by e.seq) as place
+    select e.id, e.unit_id, e.event, e.subject, e.facts, e.seq, row_number() over (order by e.seq) as place
       from zapline.events e
       join zapline.hooks h on h.id = %(hook)s
       left join zapline.organization_units o on o.unit_id = e.unit_id and o.organization_id = h.organization_id
-     where e.created_at >= to_timestamp(%(since)s::float8) and e.created_at < to_timestamp(%(until)s::float8)
+     where e.seq > %(after)s
+       and e.created_at >= to_timestamp(%(since)s::float8) and e.created_at < to_timestamp(%(until)s::float8)
        and e.event = any(h.events) and (%(units)s::uuid[] is null or e.unit_id = any(%(units)s::uuid[]))
        and (e.unit_id = h.unit_id
             or o.unit_id is not null and (h.units is null or e.unit_id = any(h.units))
@@ -160,7 +161,7 @@ with chosen as (
     returning id
 )
 select (select count(*) from chosen) as found, (select count(*) from told) as replayed,
-       (select extract(epoch from max(created_at))::float8 from chosen) as last;
+       (select max(seq) from chosen) as last;
 
 -- name: list_active_hooks
 -- Every active hook, and the seconds until its next delivery is due; null where none is queued. Deliveries are stored

@@ -178,7 +178,7 @@ async def test_events_of_a_time_are_delivered_once_more_under_their_ids(api: Any
         told = [call.id for call in await at.wait_for_calls(2)]
         since, replay = "2020-01-01T00:00:00Z", f"{base}/{hook['id']}/replay-events"
         await api.until(f"{base}/{hook['id']}", lambda body: body["waiting"] == 0)
-        assert await api.post(replay, {"since": since}, 202) == {"replayed": 3, "nextSince": None}
+        assert await api.post(replay, {"since": since}, 202) == {"replayed": 3, "nextSeq": None}
         again = [call.id for call in (await at.wait_for_calls(5))[2:]]
         assert again[1:] == told
         assert again[0] not in told

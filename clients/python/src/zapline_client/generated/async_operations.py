@@ -1399,10 +1399,11 @@ class AsyncOperations:
 
     async def replay_events(self, unit: Id, hook: Id, body: ReplayRange) -> ReplayedEvents:
         """Deliver the events of a time once more, whether they were delivered or not. `POST
-        /units/{unit}/hooks/{hook}/replay-events`. At most 5,000 in one call, ten a second; what happens
-        meanwhile is delivered between them. An event has the `webhook-id` of its first delivery. Events can be
-        delivered again for three days. Who may: An administrator, or a token of the unit or its organization
-        with the scope `control`.
+        /units/{unit}/hooks/{hook}/replay-events`. At most 5,000 in one call, ten a second; `nextSeq` says
+        where the next call goes on (`afterSeq`, with the same range). What happens meanwhile is delivered
+        between them. An event has the `webhook-id` of its first delivery. Events can be delivered again for
+        three days. Who may: An administrator, or a token of the unit or its organization with the scope
+        `control`.
         """
         result: ReplayedEvents = await self._call(
             "POST",
@@ -1556,9 +1557,10 @@ class AsyncOperations:
     async def replay_organization_events(self, organization: Id, hook: Id, body: ReplayRange) -> ReplayedEvents:
         """Deliver the events of a time once more, whether they were delivered or not. `POST
         /organizations/{organization}/hooks/{hook}/replay-events`. At most 5,000 in one call, ten a second;
-        what happens meanwhile is delivered between them. An event has the `webhook-id` of its first delivery.
-        Events can be delivered again for three days. Who may: An administrator, or a token of the unit or its
-        organization with the scope `control`.
+        `nextSeq` says where the next call goes on (`afterSeq`, with the same range). What happens meanwhile is
+        delivered between them. An event has the `webhook-id` of its first delivery. Events can be delivered
+        again for three days. Who may: An administrator, or a token of the unit or its organization with the
+        scope `control`.
         """
         result: ReplayedEvents = await self._call(
             "POST",

@@ -1484,6 +1484,8 @@ class ReplayRange(TypedDict):
     """Body of `POST .../replay-events`. Without `until`: up to now. `events` and `unitIds` narrow it down."""
     since: str | datetime
     until: NotRequired[str | datetime | None]
+    afterSeq: NotRequired[int]
+    """Go on behind this place: `nextSeq` of the answer before."""
     events: NotRequired[Sequence[HookEvent] | None]
     unitIds: NotRequired[Sequence[str | UUID] | None]
 
@@ -1497,8 +1499,8 @@ class Replayed(TypedDict):
 class ReplayedEvents(TypedDict):
     """What of a range is delivered once more. Events that wait to be delivered anyway are not counted."""
     replayed: int
-    nextSince: str | None
-    """There are more: ask again with this as `since`. Null: that was all."""
+    nextSeq: int | None
+    """There are more: ask for the same again, with this as `afterSeq`. Null: that was all."""
 
 
 class Revived(TypedDict):

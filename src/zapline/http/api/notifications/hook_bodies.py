@@ -10,7 +10,7 @@ from msgspec import Meta
 from zapline.domain.crm_webhooks import MAX_HEADERS, CrmWebhookEvent
 from zapline.domain.network_addresses import MAX_URL_LENGTH
 from zapline.http.api.framework.json_bodies import AwareDatetime, RequestBody, ResponseBody, Timestamp, one_of
-from zapline.http.api.framework.paging import Page
+from zapline.http.api.framework.paging import Page, Seq
 
 STATES = ("queued", "delivered", "dead")
 
@@ -45,6 +45,7 @@ class ReplayRange(RequestBody, frozen=True):
 
     since: AwareDatetime
     until: AwareDatetime | None = None
+    after_seq: Annotated[Seq, Meta(description="Go on behind this place: `nextSeq` of the answer before.")] = 0
     events: _Events | None = None
     unit_ids: Annotated[list[UUID], Meta(min_length=1, max_length=1000)] | None = None
 
@@ -53,8 +54,9 @@ class ReplayedEventsBody(ResponseBody, frozen=True):
     """What of a range is delivered once more. Events that wait to be delivered anyway are not counted."""
 
     replayed: int
-    next_since: Annotated[
-        Timestamp | None, Meta(description="There are more: ask again with this as `since`. Null: that was all.")
+    next_seq: Annotated[
+        int | None,
+        Meta(description="There are more: ask for the same again, with this as `afterSeq`. Null: that was all."),
     ]
 
 

@@ -126,7 +126,8 @@ _REPLAY_EVENTS = RouteDoc(
     body=ReplayRange,
     errors=_DISABLED,
     example={"since": "2026-01-31T12:00:00Z", "until": "2026-01-31T13:00:00Z"},
-    detail="At most 5,000 in one call, ten a second; what happens meanwhile is delivered between them. An event "
+    detail="At most 5,000 in one call, ten a second; `nextSeq` says where the next call goes on (`afterSeq`, with the "
+    "same range). What happens meanwhile is delivered between them. An event "
     "has the `webhook-id` of its first delivery. Events can be delivered again for three days.",
 )
 
@@ -234,9 +235,9 @@ class HookRoutes:
         if until <= body.since:
             raise invalid("until", "is not after `since`")
         units = list(map(UnitId, body.unit_ids)) if body.unit_ids is not None else None
-        wanted = EventRange(body.since.timestamp(), until.timestamp(), body.events, units)
+        wanted = EventRange(body.since.timestamp(), until.timestamp(), body.events, units, body.after_seq)
         result = await self._hooks.replay_events(await self._owner(**named), hook, wanted)
-        more = iso(result.last) if result.found >= MAX_REPLAYED_EVENTS else None
+        more = result.last if result.found >= MAX_REPLAYED_EVENTS else None
         return json_response(ReplayedEventsBody(result.replayed, more), 202)
 
     async def _owner(self, unit: UUID | None = None, organization: UUID | None = None) -> HookOwner:
