@@ -42,6 +42,8 @@ class LineSettingsReport:
     """What the last check of a line's settings has found. Times are UTC seconds."""
 
     checked_at: float
+    version: int
+    """Of what the unit wanted then; it grows with each change."""
     differences: tuple[str, ...] = ()
     """Evolution's names of what is not as wanted, and ``proxy``."""
     restored_at: float | None = None

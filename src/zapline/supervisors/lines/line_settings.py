@@ -55,6 +55,12 @@ class ShownLineSettings:
     stored: StoredLineSettings | None
     proxy: LineProxy | None
     report: LineSettingsReport | None
+    """None: what is wanted now has not been checked yet."""
+
+    @property
+    def applied(self) -> bool:
+        """Whether Evolution has had exactly what is wanted since the last change."""
+        return self.stored is not None and self.stored.applied
 
 
 class LineSettingsKeeper:
@@ -85,7 +91,10 @@ class LineSettingsKeeper:
         if found is not None:
             with suppress(UnreadableProxy):
                 proxy = self._proxy(unit.id, found)
-        return ShownLineSettings(found, proxy, unit.line_settings)
+        report = unit.line_settings
+        if found is None or report is None or report.version != found.version:
+            report = None
+        return ShownLineSettings(found, proxy, report)
 
     async def change(self, unit: Unit, settings: LineSettings) -> ShownLineSettings:
         """Replace the settings; Evolution is told at once if it is there, else with the line's next check.
@@ -141,7 +150,7 @@ class LineSettingsKeeper:
             changed = not new and wanted.applied
             enforce = not changed or unit.record.webhook_registration is WebhookRegistrationMode.ENFORCE
             left, error = found, None
-            waits = found == (PROXY,) and not new and self._was_refused(unit)
+            waits = found == (PROXY,) and not new and self._was_refused(unit, wanted.version)
             if waits:
                 error = PROXY_REFUSED
             elif found and enforce:
@@ -152,12 +161,15 @@ class LineSettingsKeeper:
                     await stored.note_applied(conn, unit.id, wanted.version)
             before = unit.line_settings
             refused_at = before.refused_at if waits and before is not None else self._clock()
-            self._note(unit, found, LineSettingsReport(self._clock(), left, None, error, refused_at), not changed)
+            report = LineSettingsReport(self._clock(), wanted.version, left, None, error, refused_at)
+            self._note(unit, found, report, not changed)
 
-    def _was_refused(self, unit: Unit) -> bool:
-        """Whether Evolution has refused the proxy a short while ago."""
+    def _was_refused(self, unit: Unit, version: int) -> bool:
+        """Whether Evolution has refused this proxy a short while ago."""
         before = unit.line_settings
-        return before is not None and before.error is not None and self._clock() < before.refused_at + _AGAIN_SECONDS
+        if before is None or before.error is None or before.version != version:
+            return False
+        return self._clock() < before.refused_at + _AGAIN_SECONDS
 
     async def _differences(self, unit: Unit, wanted: StoredLineSettings, proxy: LineProxy | None) -> tuple[str, ...]:
         name = unit.record.instance

@@ -38,6 +38,7 @@ async def test_settings_are_applied_at_once_and_when_the_instance_is_made_and_re
     assert (has["readMessages"], has["alwaysOnline"], has["syncFullHistory"]) == (True, False, False)
     applied = (await api.get(path))["applied"]
     assert (applied["differences"], applied["restoredAt"], applied["error"]) == ([], None, None)
+    assert [each["complete"] for each in (before["applied"], stored["applied"], applied)] == [False, False, True]
     api.evolution.instance(unit.record.instance).settings["readStatus"] = True
     changed = await api.put(path, {"alwaysOnline": True})
     assert changed["applied"]["differences"] == []
@@ -65,6 +66,12 @@ async def test_settings_are_applied_at_once_and_when_the_instance_is_made_and_re
 
     # In the console.
     where = f"/console/units/{unit.id}/line-settings"
+    api.evolution.inject_fault("error", path="/settings/", status=400)
+    await operator.send(where, {"always_online": "on", "mark_read": "asked"})
+    assert "as soon as that can be reached" in (await operator.follow()).visible_text
+    applied = (await api.get(path))["applied"]
+    assert (applied["complete"], applied["checkedAt"]) == (False, None), "no older report is about what is new"
+    api.evolution.clear_faults()
     await operator.send(where, {"call_text": "Oi", "mark_read": "asked"}, 422)
     assert "calls that are rejected" in operator.page.visible_text
     await operator.send(where, {"reject_calls": "on", "call_text": "Oi", "mark_read": "on_reply"})

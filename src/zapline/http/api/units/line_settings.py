@@ -63,9 +63,17 @@ class ProxyBody(ResponseBody, frozen=True):
 
 
 class AppliedBody(ResponseBody, frozen=True):
-    """What the last check of Evolution has found."""
+    """Whether Evolution has what is wanted, and what the last check has found."""
 
-    checked_at: Annotated[Timestamp | None, Meta(description="Null: not yet since the start.")]
+    complete: Annotated[
+        bool,
+        Meta(
+            description="Whether all of it was set on Evolution since it was last changed; false: it is still to come."
+        ),
+    ]
+    checked_at: Annotated[
+        Timestamp | None, Meta(description="Null: not yet since the last change, or since the start.")
+    ]
     differences: Annotated[
         Sequence[str], Meta(description="What is not as wanted, by Evolution's names of settings, and `proxy`.")
     ]
@@ -186,6 +194,7 @@ def _body(shown: ShownLineSettings) -> LineSettingsBody:
         proxy_managed=wanted is not None and wanted.proxy_managed,
         proxy=ProxyBody(proxy.protocol, proxy.host, proxy.port, proxy.username is not None) if proxy else None,
         applied=AppliedBody(
+            shown.applied,
             iso(report.checked_at) if report is not None else None,
             report.differences if report is not None else (),
             iso(report.restored_at) if report is not None else None,

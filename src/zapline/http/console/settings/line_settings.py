@@ -75,11 +75,11 @@ class LineSettingsPage:
         return self._saved(unit, shown)
 
     def _saved(self, unit: UUID, shown: ShownLineSettings) -> Response:
-        tone, text = Tone.GOOD, _("Saved, and set on Evolution.")
-        if shown.report is not None and shown.report.error is not None:
+        tone, text = Tone.GOOD, _("Saved. It is set on Evolution as soon as that can be reached.")
+        if shown.applied:
+            text = _("Saved, and set on Evolution.")
+        elif shown.report is not None and shown.report.error is not None:
             tone, text = Tone.BAD, _("Saved; but Evolution has tried the proxy, and it does not work.")
-        elif shown.report is None or shown.report.differences:
-            tone, text = Tone.GOOD, _("Saved. It is set on Evolution as soon as that can be reached.")
         return self._layout.redirect(f"/console/units/{unit}/line-settings", tone, text)
 
     async def _page(
