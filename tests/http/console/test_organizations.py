@@ -23,9 +23,13 @@ async def test_an_organization_is_made_given_units_and_a_token_and_removed(api: 
     assert "The unit is in it now." in (await operator.follow()).visible_text
     await operator.send(f"{one}/tokens", {"label": "CRM"}, 422)
     assert "at least one thing" in operator.page.visible_text
-    await operator.send(f"{one}/tokens", {"label": "CRM", "read": "on", "only": "on"}, 422)
+    await operator.send(f"{one}/tokens", {"label": "CRM", "read": "on", "opens": "chosen"}, 422)
     assert "at least one unit" in operator.page.visible_text
-    chosen = {"label": "CRM", "read": "on", "only": "on", "unit": str(second.id)}
+    chosen = {"label": "CRM", "read": "on", "opens": "chosen", "unit": str(second.id)}
+    await operator.send(f"{one}/tokens", {**chosen, "opens": "all"}, 422)
+    assert "say which of the two is meant" in operator.page.visible_text
+    assert "unitIds" not in operator.page.visible_text
+    assert (await api.get(f"/organizations/{made['id']}/tokens"))["items"] == []
     page = await operator.send(f"{one}/tokens", chosen, 200)
     token = re.search(r'value="(zl_[\w-]{43})"', page.text)
     assert token is not None

@@ -30,6 +30,12 @@ async def test_settings_are_saved_and_what_does_not_fit_is_named(api: Any, opera
     limits = {"per_minute": "12,5", "burst": "3", "gap_seconds": "2", "campaign_seconds": "4", "daily_cap": "900"}
     await operator.send(f"{where}/pace", {**limits, "quiet_from": "21:00", "quiet_until": ""}, 422)
     assert "quiet hours have two ends" in operator.page.visible_text
+    await operator.send(
+        f"{where}/pace", {**limits, "quiet_from": "21:00", "quiet_until": "08:00", "resend_reply": "on"}
+    )
+    await operator.send(f"{where}/pace", {**limits, "quiet_from": "x", "quiet_until": "", "resend_campaign": "on"}, 422)
+    for name, checked in (("resend_reply", False), ("resend_campaign", True)):
+        assert (f'name="{name}" checked' in operator.page.text) is checked, "as it was sent"
     await operator.send(f"{where}/pace", {**limits, "quiet_from": "21:00", "quiet_until": "08:00"})
     pace = await api.get(f"/units/{unit.id}/pace")
     assert (pace["perMinute"], pace["burst"], pace["dailyCap"], pace["quietFrom"]) == (12.5, 3, 900, "21:00")

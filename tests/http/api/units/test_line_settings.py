@@ -62,7 +62,7 @@ async def test_settings_are_applied_at_once_and_when_the_instance_is_made_and_re
     assert (await api.get(path))["applied"]["differences"] == ["alwaysOnline"]
     assert api.counters.totals[("line_settings_changed", "")] == 1, "it is told once"
     page = await operator.get(f"/console/units/{unit.id}/line-settings")
-    assert "Not as wanted on Evolution: alwaysOnline" in page.visible_text
+    assert "Not as wanted on Evolution: Always online, from the next connection on" in page.visible_text
 
     # In the console.
     where = f"/console/units/{unit.id}/line-settings"
@@ -74,6 +74,7 @@ async def test_settings_are_applied_at_once_and_when_the_instance_is_made_and_re
     api.evolution.clear_faults()
     await operator.send(where, {"call_text": "Oi", "mark_read": "asked"}, 422)
     assert "calls that are rejected" in operator.page.visible_text
+    assert 'name="always_online" checked' not in operator.page.text, "it was unticked"
     await operator.send(where, {"reject_calls": "on", "call_text": "Oi", "mark_read": "on_reply"})
     assert "Saved, and set on Evolution." in (await operator.follow()).visible_text
     assert of_evolution(api, unit)["msgCall"] == "Oi"

@@ -1,5 +1,6 @@
-"""Reads and validates the fields and files of the console's forms."""
+"""Reads and validates the fields and files of the console's forms, and says why one was refused."""
 
+import re
 from dataclasses import dataclass
 from typing import IO
 from uuid import UUID
@@ -7,8 +8,11 @@ from uuid import UUID
 from quart import request
 from werkzeug.datastructures import MultiDict
 
+from zapline.domain.errors import InvalidField, LocalError
 from zapline.domain.text import Sentence
-from zapline.http.api.framework.problems import invalid
+from zapline.http.api.framework.problems import Problem, invalid
+from zapline.http.console.framework.formatting import error_text
+from zapline.http.console.framework.translation import N_, _
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,10 @@ class Form:
         """Whether a checkbox is checked."""
         return name in self.fields
 
+    def typed(self, *checkboxes: str) -> dict[str, str | bool]:
+        """All of it, for a page that shows it again: of each checkbox whether it is checked."""
+        return {**dict(self.fields.items()), **{name: self.checked(name) for name in checkboxes}}
+
     def number(self, name: str, minimum: float, maximum: float) -> float | None:
         """A number, or None for an empty field. Raises Problem 422."""
         text = self.text(name, 40).replace(",", ".")
@@ -92,3 +100,54 @@ async def read_form() -> Form:
         if file.filename
     }
     return Form(fields, files)
+
+
+def field_of(refused: LocalError | Problem) -> str:
+    """The page's name of the field that was refused; empty where it is none."""
+    named = refused.errors[0][0] if isinstance(refused, Problem) and refused.errors else ""
+    if isinstance(refused, InvalidField):
+        named = refused.field
+    return re.sub("([A-Z])", r"_\1", named).lower()
+
+
+def refusal_text(refused: LocalError | Problem) -> str:
+    """Why a form was refused, in the operator's language. Raises ``refused`` itself if it is another problem."""
+    if isinstance(refused, Problem):
+        if refused.status != 422:
+            raise refused
+        return "; ".join(
+            f"{_(FIELD_LABELS[field])}: {_(message)}" if field in FIELD_LABELS else _(message)
+            for field, message in refused.errors
+        )
+    return error_text(refused)
+
+
+FIELD_LABELS = {
+    "retention_days": N_("Days that messages are kept"),
+    "per_minute": N_("Messages a minute"),
+    "burst": N_("At once after a pause"),
+    "gap_seconds": N_("Seconds between two to one contact"),
+    "campaign_seconds": N_("Seconds between two of a campaign"),
+    "daily_cap": N_("Messages a day at most"),
+    "warm_up_first": N_("Campaign messages on the first day"),
+    "typing_speed": N_("Characters a second that are typed"),
+    "typing_longest": N_("Seconds of typing at most"),
+    "quietFrom": N_("Quiet from"),
+    "quietUntil": N_("Quiet until"),
+    "name": N_("Name"),
+    "label": N_("Label"),
+    "days": N_("Days until it ends"),
+    "scopes": N_("It may"),
+    "unitIds": N_("It opens"),
+    "callText": N_("Text to whoever calls"),
+    "call_text": N_("Text to whoever calls"),
+    "mark_read": N_("Senders see that they were read"),
+    "protocol": N_("Kind"),
+    "host": N_("Host"),
+    "port": N_("Port"),
+    "username": N_("User"),
+    "password": N_("Password"),
+    "url": N_("Address"),
+    "weight": N_("Weight"),
+}
+"""The labels of fields on the pages; a refusal of any other is shown without its name."""

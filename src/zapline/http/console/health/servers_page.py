@@ -10,7 +10,7 @@ from zapline.domain.line.server_versions import version_notes
 from zapline.http.api.framework.problems import Problem
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import error_text
-from zapline.http.console.framework.forms import read_form
+from zapline.http.console.framework.forms import read_form, refusal_text
 from zapline.http.console.framework.layout import Change, Layout
 from zapline.http.console.framework.live_updates import ALL_UNITS_EVENTS
 from zapline.http.console.framework.translation import _
@@ -53,7 +53,7 @@ class ServersPage:
             name, url, key = form.text("name", 40), form.text("url", 300), form.secret("key")
             weight = form.integer("weight", 1, MAX_WEIGHT) or DEFAULT_WEIGHT
         except Problem as refused:
-            return self._layout.redirect(_PATH, Tone.BAD, _(refused.detail))
+            return self._layout.redirect(_PATH, Tone.BAD, refusal_text(refused))
 
         async def change() -> None:
             await self._servers.add(name, url, key, weight)
@@ -65,7 +65,7 @@ class ServersPage:
         try:
             url, key, weight = form.text("url", 300), form.secret("key"), form.integer("weight", 1, MAX_WEIGHT)
         except Problem as refused:
-            return self._layout.redirect(_PATH, Tone.BAD, _(refused.detail))
+            return self._layout.redirect(_PATH, Tone.BAD, refusal_text(refused))
 
         async def change() -> None:
             await self._servers.change(server, url or None, key or None, weight)

@@ -19,13 +19,12 @@ from zapline.http.api.units.line_settings import (
     proxy_of,
 )
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.forms import Form, read_form
+from zapline.http.console.framework.forms import Form, field_of, read_form, refusal_text
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import N_, _
-from zapline.http.console.settings.sending_settings import field_of, refusal_text
 from zapline.http.console.units.unit_page import PATH
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.lines.line_settings import LineSettingsKeeper, ShownLineSettings
+from zapline.supervisors.lines.line_settings import PROXY, LineSettingsKeeper, ShownLineSettings
 from zapline.supervisors.units.unit_commands import UnitCommands
 
 _MARK_READ = {
@@ -33,6 +32,19 @@ _MARK_READ = {
     MarkRead.ON_REPLY: N_("Also once a reply has left"),
     MarkRead.ON_ARRIVAL: N_("At once, whoever has looked"),
 }
+
+
+_DIFFERENCES = {
+    "rejectCall": N_("Reject calls"),
+    "msgCall": N_("Text to whoever calls"),
+    "groupsIgnore": N_("Ignore groups: what is written in them is not stored"),
+    "alwaysOnline": N_("Always online, from the next connection on"),
+    "readMessages": N_("Senders see that they were read"),
+    "syncFullHistory": N_("Take over the phone's whole history at the next pairing"),
+    PROXY: N_("Proxy"),
+}
+"""What may differ on Evolution, by its own names, as the page calls it."""
+_CHECKBOXES = ("reject_calls", "ignore_groups", "always_online", "sync_history")
 
 
 @dataclass(eq=False, repr=False)
@@ -59,7 +71,7 @@ class LineSettingsPage:
                 line.note(rejectCalls=settings.reject_calls, markRead=settings.mark_read.value)
                 shown = await self._keeper.change(owner, settings)
         except (LocalError, Problem) as refused:
-            return await self._page(owner, refusal_text(refused), dict(form.fields.items()), field_of(refused))
+            return await self._page(owner, refusal_text(refused), form.typed(*_CHECKBOXES), field_of(refused))
         return self._saved(unit, shown)
 
     async def change_proxy(self, unit: UUID) -> Response:
@@ -71,7 +83,7 @@ class LineSettingsPage:
                     line.note(host=proxy.host, port=proxy.port)
                 shown = await self._keeper.change_proxy(owner, proxy)
         except (LocalError, Problem) as refused:
-            return await self._page(owner, refusal_text(refused), dict(form.fields.items()), field_of(refused))
+            return await self._page(owner, refusal_text(refused), form.typed(), field_of(refused))
         return self._saved(unit, shown)
 
     def _saved(self, unit: UUID, shown: ShownLineSettings) -> Response:
@@ -83,7 +95,7 @@ class LineSettingsPage:
         return self._layout.redirect(f"/console/units/{unit}/line-settings", tone, text)
 
     async def _page(
-        self, unit: Unit, error: str = "", typed: dict[str, str] | None = None, field: str = ""
+        self, unit: Unit, error: str = "", typed: dict[str, str | bool] | None = None, field: str = ""
     ) -> Response:
         shown = await self._keeper.show(unit)
         settings = shown.stored.settings if shown.stored is not None else LineSettings()
@@ -111,6 +123,9 @@ class LineSettingsPage:
             has_credentials=proxy is not None and proxy.username is not None,
             managed=shown.stored is not None and shown.stored.settings_managed,
             report=shown.report,
+            differences=[
+                _(_DIFFERENCES.get(name, name)) for name in (shown.report.differences if shown.report else ())
+            ],
             max_text=MAX_CALL_TEXT,
             error=error,
             wrong=field,

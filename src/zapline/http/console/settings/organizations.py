@@ -16,10 +16,9 @@ from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.problems import Problem, invalid
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import error_text
-from zapline.http.console.framework.forms import Form, read_form
+from zapline.http.console.framework.forms import Form, read_form, refusal_text
 from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.translation import N_, _
-from zapline.http.console.settings.sending_settings import refusal_text
 from zapline.http.console.settings.tokens import SCOPE_LABELS, is_valid
 from zapline.sql.accounts import organizations as stored
 from zapline.sql.accounts.organizations import Organization
@@ -190,12 +189,13 @@ class OrganizationPages:
 
 def _chosen_units(form: Form) -> frozenset[UnitId] | None:
     """The units that were ticked; None: all, also those that are added later. Raises Problem 422."""
-    if not form.checked("only"):
-        return None
     try:
         chosen = frozenset(UnitId(UUID(text)) for text in form.fields.getlist("unit"))
     except ValueError:
         raise invalid("unit", "is not an id") from None
-    if not chosen:
+    only = form.fields.get("opens", "all") == "chosen"
+    if chosen and not only:
+        raise invalid("unitIds", "units are chosen, but not that it opens these alone; say which of the two is meant")
+    if only and not chosen:
         raise invalid("unitIds", "choose at least one unit")
-    return chosen
+    return chosen if only else None

@@ -1,13 +1,12 @@
 """A unit's settings: name, time zone, retention, pace and quiet hours."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from quart import Response
 
-from zapline.domain.errors import InvalidField, LocalError
+from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.pacing import (
     DEFAULT_BURST,
@@ -20,8 +19,7 @@ from zapline.domain.outbox.work_states import Lane
 from zapline.http.api.framework.problems import Problem
 from zapline.http.api.units.pace import NewPace, limits_of
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.formatting import error_text
-from zapline.http.console.framework.forms import Form, read_form
+from zapline.http.console.framework.forms import Form, field_of, read_form, refusal_text
 from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.time_zones import ZONES
@@ -32,6 +30,9 @@ from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.submission import Submissions
 from zapline.supervisors.units.unit_commands import UnitCommands, UnknownUnit
 from zapline.supervisors.units.unit_lifecycle import MAX_RETENTION_DAYS, UnitLifecycle, UnitSettingsChange
+
+_RESEND = {lane: f"resend_{lane.value}" for lane in Lane}
+"""The checkboxes of what is sent again by itself."""
 
 
 @dataclass(eq=False, repr=False)
@@ -63,7 +64,7 @@ class SettingsPage:
                 line.note(name=name, timeZone=zone, retentionDays=days)
                 await self._changes.change(owner.id, wanted)
         except (LocalError, Problem) as refused:
-            return await self._page(owner, refusal_text(refused), dict(form.fields.items()), field_of(refused))
+            return await self._page(owner, refusal_text(refused), form.typed(), field_of(refused))
         return self._layout.redirect(f"/console/units/{unit}/settings", Tone.GOOD, _("Saved."))
 
     async def pace(self, unit: UUID) -> Response:
@@ -74,13 +75,13 @@ class SettingsPage:
                 line.note(perMinute=limits.per_minute, dailyCap=limits.daily_cap)
                 await self._submissions.set_pace(owner.id, limits)
         except (LocalError, Problem) as refused:
-            return await self._page(owner, refusal_text(refused), dict(form.fields.items()), field_of(refused))
+            return await self._page(owner, refusal_text(refused), form.typed(*_RESEND.values()), field_of(refused))
         return self._layout.redirect(
             f"/console/units/{unit}/settings", Tone.GOOD, _("Saved. It holds for what is sent from now on.")
         )
 
     async def _page(
-        self, unit: Unit, error: str = "", typed: dict[str, str] | None = None, field: str = ""
+        self, unit: Unit, error: str = "", typed: dict[str, str | bool] | None = None, field: str = ""
     ) -> Response:
         row = await conversations.find_pace(self._pool, unit.id)
         if row is None:
@@ -101,51 +102,18 @@ class SettingsPage:
             "quiet_from": f"{row.quiet_from:%H:%M}" if row.quiet_from is not None else "",
             "quiet_until": f"{row.quiet_until:%H:%M}" if row.quiet_until is not None else "",
         }
+        values |= {box: lane in row.resend_lanes for lane, box in _RESEND.items()} | (typed or {})
         return self._layout.render(
             "settings.html",
             422 if error else 200,
             at="settings",
             unit=record,
-            values={**values, **(typed or {})},
-            resend=[lane.value for lane in row.resend_lanes],
+            values=values,
             zones=ZONES,
             max_days=MAX_RETENTION_DAYS,
             error=error,
             wrong=field,
         )
-
-
-def field_of(refused: LocalError | Problem) -> str:
-    """The page's name of the field that was refused; empty where it is none."""
-    named = refused.errors[0][0] if isinstance(refused, Problem) and refused.errors else ""
-    if isinstance(refused, InvalidField):
-        named = refused.field
-    return re.sub("([A-Z])", r"_\1", named).lower()
-
-
-def refusal_text(refused: LocalError | Problem) -> str:
-    """Why a form was refused, in the operator's language. Raises ``refused`` itself if it is another problem."""
-    if isinstance(refused, Problem):
-        if refused.status != 422:
-            raise refused
-        return "; ".join(f"{_(FIELD_LABELS.get(field, field))}: {_(message)}" for field, message in refused.errors)
-    return error_text(refused)
-
-
-FIELD_LABELS = {
-    "retention_days": N_("Days that messages are kept"),
-    "per_minute": N_("Messages a minute"),
-    "burst": N_("At once after a pause"),
-    "gap_seconds": N_("Seconds between two to one contact"),
-    "campaign_seconds": N_("Seconds between two of a campaign"),
-    "daily_cap": N_("Messages a day at most"),
-    "warm_up_first": N_("Campaign messages on the first day"),
-    "typing_speed": N_("Characters a second that are typed"),
-    "typing_longest": N_("Seconds of typing at most"),
-    "quietFrom": N_("Quiet from"),
-    "quietUntil": N_("Quiet until"),
-}
-"""The labels of the fields on the page."""
 
 
 def _pace(form: Form) -> NewPace:
@@ -166,5 +134,5 @@ def _pace(form: Form) -> NewPace:
         quiet_from=form.text("quiet_from", 5) or None,
         quiet_until=form.text("quiet_until", 5) or None,
         campaign_seconds=number("campaign_seconds", 0.001, 3600, DEFAULT_CAMPAIGN_SECONDS),
-        resend_lanes=tuple(lane.value for lane in Lane if form.checked(f"resend_{lane.value}")),
+        resend_lanes=tuple(lane.value for lane in Lane if form.checked(_RESEND[lane])),
     )

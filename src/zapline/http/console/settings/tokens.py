@@ -12,10 +12,9 @@ from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.problems import Problem, invalid
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import error_text
-from zapline.http.console.framework.forms import read_form
+from zapline.http.console.framework.forms import read_form, refusal_text
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import N_, _
-from zapline.http.console.settings.sending_settings import refusal_text
 from zapline.http.console.units.unit_page import PATH
 from zapline.sql.accounts.access_tokens import TokenRecord
 from zapline.supervisors.accounts.authentication import Authentication
