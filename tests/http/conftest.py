@@ -33,6 +33,7 @@ from zapline.http.server.serve import serve
 from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sql.accounts.administrators import add_admin
+from zapline.sql.conversations.search_places import SearchPlaces
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
@@ -109,6 +110,7 @@ class Api:
     line_settings: LineSettingsKeeper
     receipts: ReadReceipts
     leadership: Leadership
+    searches: SearchPlaces
 
     async def get(self, path: str, expect: int = 200, **query: object) -> Any:
         return await self._ask("GET", path, expect, params={name: str(value) for name, value in query.items()})
@@ -273,6 +275,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         checks = NumberChecks(engine_pool, client_of_evolution, counters)
         dependencies = Dependencies(
             commands=commands,
+            searches=SearchPlaces(patience=0.2),
             roster=roster,
             health=health,
             counters=counters,
@@ -341,6 +344,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
                 keeper,
                 dependencies.receipts,
                 leadership,
+                dependencies.searches,
             )
         stop.set()
         nursery.cancel_scope.cancel()

@@ -8,6 +8,7 @@ from zapline.http.api.framework.password_sign_in import AuthPolicy
 from zapline.http.api.messages.uploads import MAX_UPLOAD
 from zapline.http.api.notifications.live_events import EventStreams
 from zapline.http.api.units.unit_responses import OutboundBody
+from zapline.sql.conversations.search_places import SearchPlaces
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
@@ -47,6 +48,8 @@ class Dependencies:
     identity: Authentication
     audit: AuditLog
     organizations: Organizations
+    searches: SearchPlaces = field(default_factory=SearchPlaces)
+    """Shared by the API and the console, which search by the same pool."""
     auth: AuthPolicy = field(default_factory=AuthPolicy)
     outgoing: Submissions | None = None
     campaigns: Campaigns | None = None

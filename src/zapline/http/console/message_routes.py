@@ -38,7 +38,7 @@ def attach_message_pages(layout: Layout, dependencies: Dependencies, totals: Tot
     submissions, campaigns = dependencies.outgoing, dependencies.campaigns
     ConversationListPages(layout, commands, pool).attach()
     ThreadPages(layout, commands, pool, submissions, dependencies.receipts).attach()
-    MessageSearchPages(layout, commands, roster, pool).attach()
+    MessageSearchPages(layout, commands, roster, pool, dependencies.searches).attach()
     if dependencies.edits is not None:
         MessageChangeForms(layout, commands, dependencies.edits).attach()
     if dependencies.media is not None:

@@ -223,6 +223,17 @@ async def messages_read(api: Any) -> int:
     return int(row.rows)
 
 
+async def test_of_searches_at_once_those_that_find_no_place_are_to_come_again(api: Any, operator: Any) -> None:
+    unit = await api.add_unit()
+    path, page = f"/units/{unit.id}/messages/search?q=oi", f"/console/search?q=oi&unitId={unit.id}"
+    async with api.searches.take(unit.id):
+        held = await api.client.get(path)
+        assert (held.status_code, held.json()["code"], held.headers["retry-after"]) == (429, "searches_held", "5")
+        assert "Others search just now" in (await operator.get(page, 429)).visible_text
+        await operator.get("/console/search?q=oi")  # there is a place for another one
+    assert (await api.client.get(path)).status_code == 200
+
+
 async def test_messages_are_found_by_their_words_page_by_page(api: Any) -> None:
     unit, other = await api.add_unit(), await api.add_unit("other")
     said = [text(f"A{number}", f"Promoção nº {number}", NOW + number) for number in range(3)]

@@ -12,9 +12,11 @@ ActorKind: TypeAlias = "Literal[\"admin\", \"command\", \"organization_token\", 
 
 
 class Applied(TypedDict):
-    """What the last check of Evolution has found."""
+    """Whether Evolution has what is wanted, and what the last check has found."""
+    complete: bool
+    """Whether all of it was set on Evolution since it was last changed; false: it is still to come."""
     checkedAt: str | None
-    """Null: not yet since the start."""
+    """Null: not yet since the last change, or since the start."""
     differences: list[str]
     """What is not as wanted, by Evolution's names of settings, and `proxy`."""
     restoredAt: str | None

@@ -683,8 +683,9 @@ class Operations:
         count: `acao` finds *Ação!*. Searched is what a message says now (an edited one by its new text, a
         deleted one not at all), its caption and the name of its file. The latest arrival comes first. A search
         that takes longer than three seconds ends there: its page may hold few messages or none, and
-        `nextCursor` goes on. Who may: An administrator, or a token of the unit or its organization with the
-        scope `read`.
+        `nextCursor` goes on. A few searches are made at a time, of each unit one: where others search, the
+        answer is 429. Who may: An administrator, or a token of the unit or its organization with the scope
+        `read`.
         """
         result: FoundPage = self._call(
             "GET",

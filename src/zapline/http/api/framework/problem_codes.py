@@ -69,6 +69,7 @@ MEANINGS: Mapping[str, str] = {
     "outcome_unknown": "the change may have been made or not: look before asking again",
     "refused": "it cannot be done in the present state",
     "request_timeout": "the body did not arrive in time",
+    "searches_held": "others search just now",
     "secret_changed": "somebody else has changed the secret meanwhile",
     "quick_reply_not_found": "the unit has no such quick reply",
     "server_exists": "there is an Evolution server of this name, or at this address",
@@ -113,6 +114,7 @@ RETRYABLE = frozenset(
     }
     | {
         "lookups_held",
+        "searches_held",
         "too_many_streams",
         "too_many_streams_in_all",
         "not_ready",

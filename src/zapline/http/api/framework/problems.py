@@ -23,6 +23,7 @@ from zapline.domain.errors import (
 from zapline.domain.network_addresses import InvalidMediaUrl
 from zapline.domain.text import Sentence
 from zapline.evolution.client.failures import EvolutionFailure, FailureVerdict
+from zapline.sql.conversations.search_places import SearchesHeld
 from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, Verdict, lost_race
 from zapline.sql.units.units import InstanceTaken
 from zapline.supervisors.inbound.media_cache import MediaBusy
@@ -139,6 +140,7 @@ COMMON_PROBLEMS: ProblemTypes = {
     MediaUrlRefused: ProblemType(422, "media_url_refused", field="url"),
     MediaUrlUnresolvable: ProblemType(422, "media_url_unresolvable", retryable=True, field="url"),
     UnitNotReady: ProblemType(503, "unit_not_ready", retryable=True),
+    SearchesHeld: ProblemType(429, "searches_held", retryable=True),
     MediaBusy: ProblemType(503, "media_busy", retryable=True),
 }
 """Problem types of errors that several resources raise; subclasses are included. A resource's own errors are passed to

@@ -13,6 +13,7 @@ from zapline.http.api.framework.problems import invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.http.api.messages.message_responses import FoundPage, message_body
 from zapline.sql.conversations.message_search import MAX_WORDS, search_messages
+from zapline.sql.conversations.search_places import SearchPlaces
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.unit_commands import UnitCommands
 
@@ -33,19 +34,22 @@ _SEARCH = RouteDoc(
     "Find messages by their words",
     {200: FoundPage},
     query=(_QUERY, *PAGED),
+    errors={"searches_held": 429},
     detail="Accents, capitals and signs do not count: `acao` finds *Ação!*. Searched is what a message says now (an "
     "edited one by its new text, a deleted one not at all), its caption and the name of its file. The latest arrival "
     "comes first. A search that takes longer than three seconds ends there: its page may hold few messages or none, "
-    "and `nextCursor` goes on.",
+    "and `nextCursor` goes on. A few searches are made at a time, of each unit one: where others search, the answer is "
+    "429.",
 )
 
 
 class MessageSearchRoutes:
     """``/units/{id}/messages/search``."""
 
-    def __init__(self, commands: UnitCommands, pool: Pool) -> None:
+    def __init__(self, commands: UnitCommands, pool: Pool, places: SearchPlaces) -> None:
         self._commands = commands
         self._pool = pool
+        self._places = places
 
     def attach(self, routes: RouteTable) -> None:
         routes.add("GET", "/units/<uuid:unit>/messages/search", "search_messages", self.search, Access.READ, _SEARCH)
@@ -56,7 +60,8 @@ class MessageSearchRoutes:
         text = request.args.get("q", "")
         if len(text) > _LONGEST or "\0" in text:
             raise invalid("q", "is at most 200 characters of text")
-        found = await search_messages(self._pool, id, text, after.seq if after else None, limit + 1)
+        async with self._places.take(id):
+            found = await search_messages(self._pool, id, text, after.seq if after else None, limit + 1)
         if found is None:
             raise invalid("q", "has no letter and no digit")
         page, next_cursor = split_page(found.items, limit, lambda message: _Found(message.seq))

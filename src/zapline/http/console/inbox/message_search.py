@@ -14,6 +14,7 @@ from zapline.http.console.framework.translation import N_
 from zapline.http.console.inbox.conversation_list import conversation_title
 from zapline.http.console.inbox.thread import place_in_thread
 from zapline.sql.conversations.message_search import FoundMessage, search_units
+from zapline.sql.conversations.search_places import SearchesHeld, SearchPlaces
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.unit_commands import UnitCommands
@@ -44,11 +45,14 @@ class FoundRow:
 class MessageSearchPages:
     """``/console/search``: of all units, or of the one that ``unitId`` names."""
 
-    def __init__(self, layout: Layout, commands: UnitCommands, roster: Roster, pool: Pool) -> None:
+    def __init__(
+        self, layout: Layout, commands: UnitCommands, roster: Roster, pool: Pool, places: SearchPlaces
+    ) -> None:
         self._layout = layout
         self._commands = commands
         self._roster = roster
         self._pool = pool
+        self._places = places
 
     def attach(self) -> None:
         self._layout.get(PATH, "search", self.show)
@@ -56,7 +60,11 @@ class MessageSearchPages:
         self._layout.add_section(NavigationLink("search", N_("Search"), PATH, 10))
 
     async def show(self) -> Response:
-        return self._layout.render("search.html", at="search", **await self._values())
+        values = await self._values()
+        page = self._layout.render("search.html", 429 if values["held"] else 200, at="search", **values)
+        if values["held"]:
+            page.headers["Retry-After"] = "5"
+        return page
 
     async def part(self) -> Response:
         """The list alone, while somebody types."""
@@ -67,7 +75,13 @@ class MessageSearchPages:
         units = {unit.id: unit.record for unit in self._roster.units()}
         chosen = self._commands.find(only).record if only is not None else None
         wanted = [chosen.id] if chosen is not None else list(units)
-        found = await search_units(self._pool, wanted, text, after.seq if after else None, _PAGE + 1) if text else None
+        found, held, before = None, False, after.seq if after is not None else None
+        if text:
+            try:
+                async with self._places.take(chosen.id if chosen is not None else None):
+                    found = await search_units(self._pool, wanted, text, before, _PAGE + 1)
+            except SearchesHeld:
+                held = True
         items, stop = (found.items, found.stop) if found is not None else ([], None)
         page = items[:_PAGE]
         query = {"q": text} | ({"unitId": str(only)} if only is not None else {})
@@ -77,6 +91,7 @@ class MessageSearchPages:
         return {
             "search": text,
             "only": chosen,
+            "held": held,
             "searched": found is not None,
             "rows": [_row(message, *names.get(message.unit_id, ("", "UTC"))) for message in page],
             "newest": f"{PATH}?" + urlencode(query) if after is not None else None,
