@@ -7,7 +7,6 @@ restart nor another daemon begins anew.
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from math import inf
 
 import structlog
 import trio
@@ -37,6 +36,10 @@ MISSING_SECONDS = 6 * 3600.0
 DEADLINE = 25.0
 """Seconds of a request, with its waiting for the pace."""
 _CALL_SECONDS = 20.0
+_ROOM = 10.0
+"""Seconds that are left for the call once numbers are counted as asked for: else they would be counted for nothing."""
+_STORE_SECONDS = 2.0
+"""For what was answered, also where the request is cancelled meanwhile; the call leaves as many."""
 _MAX_WAITING = 4
 """Requests of a unit that wait for their turn; others are to come again."""
 _LOG = structlog.get_logger(scope="Numbers")
@@ -124,10 +127,10 @@ class NumberChecks:
 
     async def _ask(self, unit: Unit, phones: list[str], deadline: float, wait: bool) -> dict[str, NumberCheck]:
         require_open_line(unit)
-        await self._wait_for_pace(unit.id, len(phones), deadline if wait else -inf)
+        await self._wait_for_pace(unit.id, len(phones), deadline, wait)
         at = self._clock()
         digits = {phone.removeprefix("+"): phone for phone in phones}
-        seconds = min(_CALL_SECONDS, max(deadline - trio.current_time(), 1.0))
+        seconds = min(_CALL_SECONDS, max(deadline - trio.current_time() - _STORE_SECONDS, 1.0))
         try:
             answers = await check_numbers(unit.evolution(self._client), unit.record.instance, list(digits), seconds)
         except EvolutionFailure as failure:
@@ -135,14 +138,18 @@ class NumberChecks:
             _LOG.warning("Numbers could not be looked up", unit=str(unit.id), count=len(phones), error=failure.code)
             raise
         told = {digits[number]: answer for number, answer in answers.items() if number in digits}
-        await self._store(unit.id, told, at)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _STORE_SECONDS):
+            await self._store(unit.id, told, at)
         if len(told) < len(digits):
             raise BadAnswer(Sentence("{name} is missing in Evolution's answer", name="whatsappNumbers: number"))
         return {phone: NumberCheck(phone, answer.on_whatsapp, answer.jid, at) for phone, answer in told.items()}
 
-    async def _wait_for_pace(self, unit: UnitId, count: int, deadline: float) -> None:
+    async def _wait_for_pace(self, unit: UnitId, count: int, deadline: float, wait: bool) -> None:
         """Return once so many numbers are counted as asked for. Raises LookupsHeld if that would take too long."""
+        latest = deadline - min(_ROOM, self._policy.deadline / 2)
         while True:
+            if trio.current_time() > latest:
+                raise LookupsHeld("numbers of this unit are looked up just now; come again", self._policy.deadline)
             async with self._pool.connection() as conn:
                 hold = await number_checks.claim_checks(conn, unit, count, self._policy.limits)
             if hold is None:
@@ -153,7 +160,7 @@ class NumberChecks:
                     "the unit has looked up as many numbers as it may today; {left} more can be", left=hold.left_today
                 )
                 raise LookupsHeld(what, hold.until_tomorrow)
-            if trio.current_time() + hold.wait > deadline - 1.0:
+            if not wait or trio.current_time() + hold.wait > latest:
                 raise LookupsHeld("the unit looks up numbers too fast for WhatsApp", hold.wait)
             await trio.sleep(hold.wait + 0.01)
 

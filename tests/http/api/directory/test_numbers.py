@@ -3,7 +3,11 @@
 from typing import Any
 
 import msgspec
+import pytest
 import trio
+
+from zapline.supervisors.directory.lookups import LookupsHeld
+from zapline.supervisors.directory.number_checks import CheckPolicy, NumberChecks
 
 PATH = "/units/{}/numbers/check"
 THERE, OLD, NOBODY = "+5511999990001", "+5531988880002", "+5511977770003"
@@ -83,6 +87,25 @@ async def test_who_asks_too_fast_or_for_too_many_a_day_is_told_when_to_come_agai
     )
     (row,) = await api.sql("select tokens, asked, day > now()::date - 1 as later from zapline.number_check_budgets")
     assert (row.tokens, row.asked, row.later) == (0.0, 41, True)
+
+
+async def test_what_has_no_time_left_to_be_asked_is_not_counted_as_asked(api: Any) -> None:
+    unit = await api.add_unit()
+    await api.connect_line(unit)
+    checks = NumberChecks(api.engine_pool, api.groups._client, api.counters, CheckPolicy(deadline=1.0))
+    held: list[LookupsHeld] = []
+
+    async def check() -> None:
+        with pytest.raises(LookupsHeld) as raised:
+            await checks.check(unit, [THERE])
+        held.append(raised.value)
+
+    async with trio.open_nursery() as nursery, checks._turns.setdefault(unit.id, trio.Lock()):
+        nursery.start_soon(check)
+        await trio.sleep(0.8)  # more than half of its time
+    assert len(held) == 1
+    assert asked(api) == []
+    assert await api.sql("select from zapline.number_check_budgets where asked > 0") == []
 
 
 async def test_what_evolution_does_not_answer_is_told_and_can_be_asked_again(api: Any) -> None:
