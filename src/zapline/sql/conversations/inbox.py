@@ -10,6 +10,7 @@ from zapline.domain.ids import PROVIDER, UnitId
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import unit_scope
+from zapline.sql.postgres.search_patterns import SearchPatterns
 
 _SQL = Queries(__name__)
 PREVIEW = 140
@@ -17,7 +18,6 @@ PREVIEW = 140
 UNREAD_LIMIT = 30
 """Messages of a conversation that are counted as unread: a list shows ``30+`` above."""
 _QUOTED = 200
-_PLAIN = str.maketrans("áàâãäéèêëíìîïóòôõöúùûüçñ", "aaaaaeeeeiiiiooooouuuucn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,8 @@ async def list_chats(pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | N
 
 async def search_chats(pool: Pool, unit: UnitId, text: str, limit: int) -> list[ChatSummary]:
     """The latest conversations whose contact's name or username contains the text, or whose phone its digits."""
-    digits = "".join(char for char in text if char.isascii() and char.isdigit())
-    has_letters = any(char.isalpha() for char in text)
-    name = f"%{_escape_like(text.lower().translate(_PLAIN))}%"
-    # A phone may be typed with spaces and brackets; a text with letters is no phone.
-    phone = f"%{digits}%" if digits and not has_letters else None
     async with unit_scope(pool, unit) as conn:
-        called = f"%{_escape_like(text.lower().removeprefix('@'))}%"
-        wanted = {**_page(unit, limit), "words": name, "digits": phone, "called": called}
+        wanted = {**_page(unit, limit), **SearchPatterns.of(text).parameters}
         # What many have is found among the newest; only what few have is looked for among all contacts.
         rows = await _SQL.rows(conn, "search_newest_chats", **wanted, newest=_SEARCHED_FIRST)
         if len(rows) < limit:
@@ -117,10 +111,6 @@ async def search_chats(pool: Pool, unit: UnitId, text: str, limit: int) -> list[
 
 def _page(unit: UnitId, limit: int) -> dict[str, Any]:
     return {"unit_id": unit, "limit": limit, "longest": PREVIEW, "most_unread": UNREAD_LIMIT}
-
-
-def _escape_like(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 async def find_chat(pool: Pool, unit: UnitId, conversation: UUID) -> ChatHeader | None:

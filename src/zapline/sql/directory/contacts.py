@@ -8,10 +8,9 @@ from zapline.domain.ids import UnitId
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import unit_scope
+from zapline.sql.postgres.search_patterns import SearchPatterns
 
 _SQL = Queries(__name__)
-_PLAIN = str.maketrans("áàâãäéèêëíìîïóòôõöúùûüçñ", "aaaaaeeeeiiiiooooouuuucn")
-"""As the database's column of plain names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +28,6 @@ class Contact:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class SearchPatterns:
-    """What SQL compares names, phones and usernames with; None: with nothing."""
-
-    words: str
-    digits: str | None
-    called: str
-
-    @classmethod
-    def of(cls, text: str) -> "SearchPatterns":
-        """A name or a part of it without its accents; a phone may be typed with spaces and brackets."""
-        digits = "".join(char for char in text if char.isascii() and char.isdigit())
-        has_letters = any(char.isalpha() for char in text)
-        return cls(
-            words=f"%{_escape_like(text.lower().translate(_PLAIN))}%",
-            digits=f"%{digits}%" if digits and not has_letters else None,
-            called=f"%{_escape_like(text.lower().removeprefix('@'))}%",
-        )
-
-
 async def list_contacts(pool: Pool, unit: UnitId, after: str, limit: int, search: str | None) -> list[Contact]:
     """A page of people in the order of their canonical names, after one of them. Raises DatabaseUnavailable."""
     page = {"unit_id": unit, "after": after, "limit": limit}
@@ -56,9 +35,7 @@ async def list_contacts(pool: Pool, unit: UnitId, after: str, limit: int, search
         if search is None:
             rows = await _SQL.rows(conn, "list_contacts", **page)
         else:
-            found = SearchPatterns.of(search)
-            patterns = {"words": found.words, "digits": found.digits, "called": found.called}
-            rows = await _SQL.rows(conn, "search_contacts", **page, **patterns)
+            rows = await _SQL.rows(conn, "search_contacts", **page, **SearchPatterns.of(search).parameters)
     return [Contact(*row) for row in rows]
 
 
@@ -74,7 +51,3 @@ async def find_contact_by_phone(pool: Pool, unit: UnitId, phone: str) -> Contact
     async with unit_scope(pool, unit) as conn:
         row = await _SQL.one(conn, "find_contact_by_phone", unit_id=unit, phone=phone)
     return Contact(*row) if row is not None else None
-
-
-def _escape_like(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")

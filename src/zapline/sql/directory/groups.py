@@ -6,11 +6,11 @@ from datetime import datetime
 from uuid import UUID
 
 from zapline.domain.ids import UnitId, contact_id
-from zapline.sql.directory.contacts import SearchPatterns
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries, as_json
 from zapline.sql.postgres.row_level_security import unit_scope
+from zapline.sql.postgres.search_patterns import SearchPatterns
 
 _SQL = Queries(__name__)
 

@@ -1,4 +1,4 @@
--- Webhooks to the CRM: hooks and their deliveries. The triggers of migration 0034 insert the deliveries. A
+-- Webhooks to the CRM: hooks and their deliveries. The triggers of migrations 0034 and 0037 insert the deliveries. A
 -- hook is a unit's or an organization's; of an organization's, who has a token for some units has those hooks that are
 -- told of no other.
 
@@ -12,10 +12,8 @@
 -- fragment: told
 -- A delivery that its hook is still told of: an organization is told of its own units alone, since each came into it.
 (h.organization_id is null
-        or exists (select from zapline.organization_units o
-                    where o.unit_id = d.unit_id and o.organization_id = h.organization_id
-                      and (h.units is null or d.unit_id = any(h.units))
-                      and d.created_at >= date_trunc('second', o.added_at)))
+        or exists (select from zapline.members(h.organization_id, h.units) m
+                    where m.unit_id = d.unit_id and d.created_at >= m.since))
 
 -- name: lock_unit
 -- Whoever makes hooks of a unit waits for others who do.
@@ -87,9 +85,7 @@ select h.id, u.unit_id, 'hook.test'
  cross join lateral (
        (select h.unit_id where h.unit_id is not null)
        union all
-       (select o.unit_id from zapline.organization_units o
-         where o.organization_id = h.organization_id and (h.units is null or o.unit_id = any(h.units))
-         order by o.added_at, o.unit_id limit 1)) u
+       (select m.unit_id from zapline.members(h.organization_id, h.units) m order by m.added_at, m.unit_id limit 1)) u
  where h.id = %(id)s and h.disabled_at is null and
        -- include: owned
 returning id;
@@ -141,13 +137,12 @@ with chosen as (
     select e.id, e.unit_id, e.event, e.subject, e.facts, e.seq, row_number() over (order by e.seq) as place
       from zapline.events e
       join zapline.hooks h on h.id = %(hook)s
-      left join zapline.organization_units o on o.unit_id = e.unit_id and o.organization_id = h.organization_id
+      left join lateral zapline.members(h.organization_id, h.units) m on m.unit_id = e.unit_id
      where e.seq > %(after)s
        and e.created_at >= to_timestamp(%(since)s::float8) and e.created_at < to_timestamp(%(until)s::float8)
        and e.event = any(h.events) and (%(units)s::uuid[] is null or e.unit_id = any(%(units)s::uuid[]))
        and (e.unit_id = h.unit_id
-            or o.unit_id is not null and (h.units is null or e.unit_id = any(h.units))
-               and coalesce(e.happened_at, e.created_at) >= date_trunc('second', o.added_at))
+            or coalesce(e.happened_at, e.created_at) >= m.since)
        and (%(events)s::text[] is null or e.event = any(%(events)s::text[]))
      order by e.seq limit %(limit)s
 ), told as (
@@ -168,9 +163,7 @@ select (select count(*) from chosen) as found, (select count(*) from told) as re
 -- by the server's clock: where the daemon's clock is behind, no delivery waits for that.
 select h.id,
        case when h.unit_id is not null then array[h.unit_id]
-            else array(select o.unit_id from zapline.organization_units o
-                        where o.organization_id = h.organization_id and (h.units is null or o.unit_id = any(h.units)))
-            end as units,
+            else array(select m.unit_id from zapline.members(h.organization_id, h.units) m) end as units,
        h.url, h.key_generation, extract(epoch from h.previous_until)::float8 as previous_until,
        (select extract(epoch from min(d.due_at) - greatest(now(), to_timestamp(%(now)s)))::float8
           from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'queued') as wait,

@@ -32,10 +32,8 @@ select distinct l.virtualtransaction as writer
 -- Events of an organization's units behind a place, up to another one, in their order; since each unit came into it.
 select e.seq, e.id, e.unit_id, e.event, e.subject, e.facts, extract(epoch from e.created_at)::float8 as created_at
   from zapline.events e
-  join zapline.organization_units o on o.unit_id = e.unit_id
- where e.seq > %(after)s and e.seq <= %(until)s and o.organization_id = %(organization_id)s
-   and coalesce(e.happened_at, e.created_at) >= date_trunc('second', o.added_at)
-   and (%(units)s::uuid[] is null or e.unit_id = any(%(units)s::uuid[]))
+  join zapline.members(%(organization_id)s, %(units)s::uuid[]) m on m.unit_id = e.unit_id
+ where e.seq > %(after)s and e.seq <= %(until)s and coalesce(e.happened_at, e.created_at) >= m.since
    and (%(events)s::text[] is null or e.event = any(%(events)s::text[]))
  order by e.seq limit %(limit)s;
 

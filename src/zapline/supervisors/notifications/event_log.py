@@ -45,14 +45,13 @@ class ToldEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events in their order. ``after``: the place to go on behind. ``gone``: events that nothing is left of.
+    """Events in their order, without those that nothing is left of. ``after``: the place to go on behind.
 
     ``pruned_through``: up to where events were deleted for their age when this was read.
     """
 
     events: Sequence[ToldEvent]
     after: int
-    gone: int
     pruned_through: int
 
 
@@ -178,4 +177,4 @@ class EventLog:
         gone = len(found) - len(told)
         if gone:
             self._counters.add("stream_events_gone", amount=gone)
-        return EventPage(told, found[-1].seq if len(found) == BATCH else max(after, until), gone, pruned_through)
+        return EventPage(told, found[-1].seq if len(found) == BATCH else max(after, until), pruned_through)
