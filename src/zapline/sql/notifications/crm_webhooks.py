@@ -146,12 +146,17 @@ class HookTotals:
 # -- commands and lists ---------------------------------------------------------------------------------------
 
 
+async def lock_owner(conn: Connection, owner: HookOwner) -> bool:
+    """Have others who make hooks of this owner wait until the transaction ends; False where the owner is gone."""
+    if isinstance(owner, OrganizationOwner):
+        return await _SQL.one(conn, "lock_organization", owner=owner.organization) is not None
+    return await _SQL.one(conn, "lock_unit", owner=owner) is not None
+
+
 async def insert_hook(conn: Connection, owner: HookOwner, hook: NewHook, most: int) -> bool:
-    """Create a hook, in a transaction; False where its owner has ``most`` already, or is gone."""
+    """Create a hook, in a transaction that has locked its owner; False where the owner has ``most`` already."""
     of_organization = isinstance(owner, OrganizationOwner)
     id = owner.organization if isinstance(owner, OrganizationOwner) else owner
-    if await _SQL.one(conn, "lock_organization" if of_organization else "lock_unit", owner=id) is None:
-        return False
     row = await _SQL.one(
         conn,
         "insert_hook",

@@ -37,9 +37,12 @@ insert into zapline.unit_whatsapp_connections (unit_id, provider, instance_id, s
 values (%(unit_id)s, %(provider)s, %(instance_id)s, %(secret_digest)s, %(evolution_server)s);
 
 -- name: archive_unit
--- Archives a unit; its rows stay, and its late webhooks are still recognised for a day.
+-- Archives a unit; its rows stay, and its late webhooks are still recognised for a day. It leaves its organization.
 with archived as (
-    update zapline.units set archived_at = now() where id = %(id)s and archived_at is null returning id)
+    update zapline.units set archived_at = now() where id = %(id)s and archived_at is null returning id
+), left_organization as (
+    delete from zapline.organization_units o using archived a where o.unit_id = a.id
+)
 update zapline.unit_whatsapp_connections c
    set archived_at = now(), wanted = false from archived a where c.unit_id = a.id
 returning c.unit_id;

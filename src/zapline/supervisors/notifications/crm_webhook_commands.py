@@ -44,6 +44,10 @@ class UnknownHook(LocalError):
     """The unit or the organization has no such hook."""
 
 
+class HookOwnerGone(UnknownHook):
+    """The unit or the organization is gone, or the unit has left the organization whose token asks."""
+
+
 class UnknownDelivery(LocalError):
     """The hook has no such delivery."""
 
@@ -119,14 +123,14 @@ class CrmWebhooks:
     async def create(self, owner: HookOwner, asked: AskedHook) -> tuple[Hook, str]:
         """Create a hook; return it and its new secret.
 
-        Raises UnknownUnit, InvalidHookUrl, InvalidHeader, HookUnitElsewhere, TooManyHooks, UnknownHook.
+        Raises UnknownUnit, InvalidHookUrl, InvalidHeader, HookUnitElsewhere, HookOwnerGone, TooManyHooks.
         """
         self._check_owner(owner)
         url, id = self._check_url(asked.url), self._new_id()
         headers = self._sealer.seal(id, checked_headers(asked.headers or {}))
         new = NewHook(id, url, sorted(set(asked.events)), _units_of(owner, asked.units), headers, asked.made_by)
         async with self._pool.connection() as conn, conn.transaction():
-            await _hold(conn, owner, asked.made_by)
+            await _hold(conn, owner, asked)
             if not await crm_webhooks.insert_hook(conn, owner, new, MAX_HOOKS):
                 raise TooManyHooks(Sentence("there are at most {limit} hooks", limit=MAX_HOOKS))
             hook = await crm_webhooks.find_hook(conn, owner, id)
@@ -142,7 +146,7 @@ class CrmWebhooks:
         self._check_owner(owner)
         async with self._pool.connection() as conn:
             if not await crm_webhooks.delete_hook(conn, owner, id):
-                raise UnknownHook("the unit has no such hook")
+                raise UnknownHook("there is no such hook here")
         self._on_change(id)
 
     async def rotate_key(self, owner: HookOwner, id: UUID) -> tuple[Hook, str]:
@@ -152,7 +156,7 @@ class CrmWebhooks:
             generation = await crm_webhooks.rotate_key(conn, owner, id, self._clock() + KEY_GRACE)
             hook = await crm_webhooks.find_hook(conn, owner, id)
         if generation is None or hook is None:
-            raise UnknownHook("the unit has no such hook")
+            raise UnknownHook("there is no such hook here")
         self._on_change(id)
         return hook, format_secret(self._key_of(id, generation))
 
@@ -166,7 +170,7 @@ class CrmWebhooks:
             await crm_webhooks.enable_hook(conn, owner, id)
             hook = await crm_webhooks.find_hook(conn, owner, id)
         if hook is None:
-            raise UnknownHook("the unit has no such hook")
+            raise UnknownHook("there is no such hook here")
         if hook.disabled_at is not None:
             raise HookDisabled("the unit has left the organization that made this hook; make another one")
         self._on_change(id)
@@ -240,12 +244,20 @@ class CrmWebhooks:
         return parsed.url
 
 
-async def _hold(conn: Connection, owner: HookOwner, made_by: UUID | None) -> None:
-    """Keep the unit in the organization whose token asks. Raises UnknownHook where it has left."""
-    if isinstance(owner, OrganizationOwner) or made_by is None:
-        return
-    if not await organizations.hold_unit(conn, made_by, owner):
-        raise UnknownHook("the unit has just left the organization")
+async def _hold(conn: Connection, owner: HookOwner, asked: AskedHook) -> None:
+    """Hold on to the owner until the transaction ends: others who make hooks of it wait, and of the organization whose
+    token asks the unit does not leave. Raises HookOwnerGone, HookUnitElsewhere.
+    """
+    there = await crm_webhooks.lock_owner(conn, owner)
+    if isinstance(owner, OrganizationOwner):
+        if not there:
+            raise HookOwnerGone("the organization is gone")
+        if not set(asked.units or ()) <= set(await organizations.list_units(conn, owner.organization)):
+            raise HookUnitElsewhere("holds a unit that is not in the organization", "unitIds")
+    elif not there:
+        raise HookOwnerGone("the unit is gone")
+    elif asked.made_by is not None and not await organizations.hold_unit(conn, asked.made_by, owner):
+        raise HookOwnerGone("the unit has just left the organization")
 
 
 def _units_of(owner: HookOwner, asked: Sequence[UnitId] | None) -> Sequence[UnitId] | None:
@@ -263,7 +275,7 @@ def _units_of(owner: HookOwner, asked: Sequence[UnitId] | None) -> Sequence[Unit
 def _require_enabled(hook: Hook | None) -> Hook:
     """Raises UnknownHook, HookDisabled."""
     if hook is None:
-        raise UnknownHook("the unit has no such hook")
+        raise UnknownHook("there is no such hook here")
     if hook.disabled_at is not None:
         raise HookDisabled("the hook is disabled; enable it first")
     return hook

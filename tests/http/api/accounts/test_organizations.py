@@ -57,6 +57,10 @@ async def test_a_token_opens_the_units_of_its_organization_those_that_come_later
     refused = await api.client.delete(f"/organizations/{ours}")
     assert (refused.status_code, refused.json()["code"]) == (409, "organization_in_use")
     assert (await api.client.delete(f"{units}/{first.id}")).status_code == 204
+    closed = await api.add_unit("D")
+    await put(api, ours, closed)
+    await api.post(f"/units/{closed.id}/archive")
+    assert (await api.get(f"/organizations/{ours}"))["units"] == 0, "a unit that is closed has left"
     assert (await api.client.delete(f"/organizations/{ours}")).status_code == 204
     assert [await status(api, each, "/admin/me") for each in (every, one, foreign)] == [401, 401, 200]
 

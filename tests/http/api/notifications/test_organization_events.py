@@ -117,6 +117,9 @@ async def test_what_a_hook_is_asked_for_must_make_sense(api: Any) -> None:
         refused = await api.client.post(base, json=body, headers=token)
         assert refused.status_code == 422, body
         assert refused.json()["errors"][0]["field"].startswith(("headers", "unitIds"))
+    refused = await api.post(base, {"url": url, "unitIds": [str(unit.id), str(other.id)]}, 422)
+    assert refused["errors"][0]["field"] == "unitIds", "an administrator's hook would not be told of it either"
+    assert len((await api.post(base, {"url": url, "unitIds": [str(unit.id)]}, 201))["unitIds"]) == 1
     empty = await organization(api)
     hook = await api.post(f"/organizations/{empty}/hooks", {"url": url}, 201)
     assert (await api.post(f"/organizations/{empty}/hooks/{hook['id']}/test", {}, 409))["code"] == "hook_without_units"

@@ -27,6 +27,7 @@ MEANINGS: Mapping[str, str] = {
     "group_not_found": "the unit has no such group",
     "hook_disabled": "the hook is disabled; enable it first",
     "hook_not_found": "there is no such hook here",
+    "hook_owner_gone": "the unit or the organization is gone, or the unit has left the organization",
     "hook_without_units": "the organization's hook is told of no unit yet",
     "instance_taken": "another unit has this instance",
     "internal_error": "an error of Zapline itself; it is in the log",

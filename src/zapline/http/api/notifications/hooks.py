@@ -49,6 +49,7 @@ from zapline.supervisors.notifications.crm_webhook_commands import (
     CrmWebhooks,
     DeliveryPending,
     HookDisabled,
+    HookOwnerGone,
     HookUnitElsewhere,
     HookWithoutUnits,
     InvalidHookUrl,
@@ -60,6 +61,7 @@ from zapline.supervisors.units.unit_commands import UnitCommands
 
 PROBLEMS: ProblemTypes = {
     UnknownHook: ProblemType(404, "hook_not_found"),
+    HookOwnerGone: ProblemType(404, "hook_owner_gone"),
     UnknownDelivery: ProblemType(404, "delivery_not_found"),
     InvalidHookUrl: ProblemType(422, "invalid_hook_url", field="url"),
     TooManyHooks: ProblemType(409, "too_many_hooks"),
@@ -84,14 +86,14 @@ _CREATE = RouteDoc(
     "Tell the CRM of what happens to a unit; the secret is shown this once",
     {201: SecretHookBody},
     body=NewHook,
-    errors={"invalid_hook_url": 422, "too_many_hooks": 409},
+    errors={"invalid_hook_url": 422, "too_many_hooks": 409, "hook_owner_gone": 404},
     example=_EXAMPLE,
 )
 _CREATE_FOR_ORGANIZATION = RouteDoc(
     "Tell a CRM of what happens to the units of an organization; the secret is shown this once",
     {201: SecretHookBody},
     body=NewOrganizationHook,
-    errors={"invalid_hook_url": 422, "too_many_hooks": 409},
+    errors={"invalid_hook_url": 422, "too_many_hooks": 409, "hook_owner_gone": 404},
     example=_EXAMPLE,
     detail="Also of units that are added later. What is told names its unit (`data.unitId`).",
 )
