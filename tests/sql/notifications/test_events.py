@@ -18,7 +18,8 @@ from zapline.sql.accounts.organizations import (
     remove_unit,
 )
 from zapline.sql.notifications import crm_webhooks, events
-from zapline.sql.notifications.crm_webhooks import EventRange, NewHook, OrganizationOwner
+from zapline.sql.notifications.crm_webhooks import NewHook, OrganizationOwner
+from zapline.sql.notifications.event_replay import EventRange, replay_events
 from zapline.sql.notifications.events import EventFilter
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
@@ -251,7 +252,7 @@ async def test_pages_of_a_replay_come_to_all_events_whatever_their_times(databas
         after, pages = 0, []
         for _ in range(4):
             wanted = EventRange(0, 4e9, after=after)
-            page = await crm_webhooks.replay_events(conn, owner, hook, wanted, pause=0, limit=2)
+            page = await replay_events(conn, owner, hook, wanted, pause=0, limit=2)
             pages.append((page.found, page.replayed))
             after = page.last or after
         assert pages == [(2, 2), (2, 2), (1, 1), (0, 0)]

@@ -182,7 +182,7 @@ def _owned(owner: HookOwner) -> dict[str, object]:
     return {"unit_id": None, "organization_id": owner.organization, "chosen": listed}
 
 
-def _units_seen(owner: HookOwner) -> list[UnitId] | None:
+def units_seen(owner: HookOwner) -> list[UnitId] | None:
     """The units whose deliveries an owner sees; None: all of his hook."""
     if not isinstance(owner, OrganizationOwner):
         return [owner]
@@ -217,7 +217,7 @@ async def list_deliveries(
     pool: Pool, owner: HookOwner, hook: UUID, state: str | None, before: int | None, limit: int
 ) -> list[HookDelivery]:
     """A page, latest first, below the ``seq`` ``before``; in one state, or in all."""
-    arguments = {"units": _units_seen(owner), "hook": hook, "state": state, "before": before, "limit": limit}
+    arguments = {"units": units_seen(owner), "hook": hook, "state": state, "before": before, "limit": limit}
     async with _scope(pool, owner) as conn:
         return [HookDelivery(*row) for row in await _SQL.rows(conn, "list_deliveries", **arguments)]
 
@@ -244,61 +244,16 @@ async def insert_test_delivery(conn: Connection, owner: HookOwner, id: UUID) -> 
 
 async def replay_delivery(conn: Connection, owner: HookOwner, hook: UUID, id: UUID) -> bool:
     """Queue an ended delivery again; False where it has not ended, or does not exist."""
-    return await _SQL.one(conn, "replay_delivery", units=_units_seen(owner), hook=hook, id=id) is not None
+    return await _SQL.one(conn, "replay_delivery", units=units_seen(owner), hook=hook, id=id) is not None
 
 
 async def has_delivery(conn: Connection, owner: HookOwner, hook: UUID, id: UUID) -> bool:
-    return await _SQL.one(conn, "has_delivery", units=_units_seen(owner), hook=hook, id=id) is not None
+    return await _SQL.one(conn, "has_delivery", units=units_seen(owner), hook=hook, id=id) is not None
 
 
 async def replay_dead(conn: Connection, owner: HookOwner, hook: UUID, since: float, limit: int) -> int:
     """Queue at most ``limit`` dead deliveries since a time (UTC seconds) again; returns how many."""
-    return await _SQL.execute(conn, "replay_dead", units=_units_seen(owner), hook=hook, since=since, limit=limit)
-
-
-@dataclass(frozen=True, slots=True)
-class EventRange:
-    """Events that are to be delivered once more: of a time (UTC seconds), of these kinds and units (None: all).
-
-    ``after``: the place in the log behind which they are looked for.
-    """
-
-    since: float
-    until: float
-    kinds: Sequence[str] | None = None
-    units: Sequence[UnitId] | None = None
-    after: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayedEvents:
-    """``found`` events, of which ``replayed`` were not waiting already; ``last``: the place of the last in the log."""
-
-    found: int
-    replayed: int
-    last: int | None
-
-
-async def replay_events(
-    conn: Connection, owner: HookOwner, hook: UUID, wanted: EventRange, *, pause: float, limit: int
-) -> ReplayedEvents:
-    """Queue at most ``limit`` events of a range, the first at once, each ``pause`` seconds after the one before."""
-    seen, asked = _units_seen(owner), list(wanted.units) if wanted.units is not None else None
-    if seen is not None:
-        asked = [unit for unit in seen if asked is None or unit in asked]
-    row = await _SQL.one(
-        conn,
-        "replay_events",
-        hook=hook,
-        since=wanted.since,
-        until=wanted.until,
-        events=list(wanted.kinds) if wanted.kinds is not None else None,
-        units=asked,
-        after=wanted.after,
-        pause=pause,
-        limit=limit,
-    )
-    return ReplayedEvents(*row)
+    return await _SQL.execute(conn, "replay_dead", units=units_seen(owner), hook=hook, since=since, limit=limit)
 
 
 # -- delivering ------------------------------------------------------------------------------------------------

@@ -14,15 +14,14 @@ from zapline.domain.ids import UnitId
 from zapline.domain.network_addresses import InvalidMediaUrl, parse_media_url, refusal_reason
 from zapline.domain.text import Sentence
 from zapline.sql.accounts import organizations
-from zapline.sql.notifications import crm_webhooks
+from zapline.sql.notifications import crm_webhooks, event_replay
 from zapline.sql.notifications.crm_webhooks import (
-    EventRange,
     Hook,
     HookOwner,
     NewHook,
     OrganizationOwner,
-    ReplayedEvents,
 )
+from zapline.sql.notifications.event_replay import EventRange, ReplayedEvents
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.notifications.hook_headers import HeaderSealer
@@ -214,7 +213,7 @@ class CrmWebhooks:
         self._check_owner(owner)
         async with self._pool.connection() as conn:
             _require_enabled(await crm_webhooks.find_hook(conn, owner, hook))
-            replayed = await crm_webhooks.replay_events(
+            replayed = await event_replay.replay_events(
                 conn, owner, hook, wanted, pause=REPLAY_PAUSE, limit=MAX_REPLAYED_EVENTS
             )
         self._on_change(hook)

@@ -40,7 +40,8 @@ from zapline.http.api.notifications.hook_bodies import (
 )
 from zapline.sql.accounts.organizations import load_organization
 from zapline.sql.notifications import crm_webhooks as reading
-from zapline.sql.notifications.crm_webhooks import EventRange, Hook, HookDelivery, HookOwner, OrganizationOwner
+from zapline.sql.notifications.crm_webhooks import Hook, HookDelivery, HookOwner, OrganizationOwner
+from zapline.sql.notifications.event_replay import EventRange
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.organizations import UnknownOrganization
 from zapline.supervisors.notifications.crm_webhook_commands import (
