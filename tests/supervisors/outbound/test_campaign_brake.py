@@ -12,6 +12,7 @@ import trio
 from support.journeys import line_of, verdicts
 from support.outbound_stack import QUICK, OutboundStack, outbound_stack_on
 
+from zapline.domain.outbox import refusal_brake
 from zapline.domain.outbox.work_states import Lane
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sql.outbound.campaign_brake import release_campaigns
@@ -57,7 +58,7 @@ async def test_refused_campaigns_stop_and_wait_for_a_person(
             await stack.wait_for_rows(HELD, ("whatsapp_refused",))
             await stack.wait_until_idle(["leased"])
             ((left,),) = await stack.rows(LEFT)
-            assert GOOD < left <= GOOD + 15
+            assert GOOD < left <= GOOD + 10
             assert unit.record.campaigns_held_reason == "whatsapp_refused"
             told = [msgspec.json.decode(event.data) for event in watcher.take()]
             assert "whatsapp_refused" in {each.get("campaignsHeld") for each in told}
@@ -117,3 +118,30 @@ async def test_after_one_refusal_campaigns_go_on_one_at_a_time(database: str, tm
         await stack.wait_until_idle()
         assert await stack.rows(HELD) == []
         assert await stack.rows(LEFT) == [(4,)]
+
+
+async def test_campaigns_stop_when_no_phone_confirms_anything(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, name, value in ((refusal_brake, "SILENCE", 0.5), (refusal_brake, "MAX_OPEN", 99)):
+        monkeypatch.setattr(place, name, value)
+    monkeypatch.setattr(campaign_brake, "_POLL", 0.05)
+    silent = replace(QUICK, statuses=("SERVER_ACK",))
+    async with (
+        SimulatedEvolution.running(behaviour=silent) as evolution,
+        outbound_stack_on(database, tmp_path, evolution) as stack,
+    ):
+        unit = await stack.add_unit()
+        await queue_campaign(stack, unit, range(40))
+        await stack.wait_for_rows(HELD, ("no_receipts",))
+        assert await stack.rows(LEFT) == [(refusal_brake.MAX_SILENT,)]
+        assert stack.counters.totals["campaign_holds", "no_receipts"] == 1
+
+        # A person has looked; where the server tells of no message, silence means nothing.
+        async with stack.pool.connection() as conn:
+            await conn.execute("update zapline.unit_whatsapp_connections set store_kept = false")
+            assert await release_campaigns(conn, unit.id)
+        await stack.reload()
+        stack.senders.reload_pace(unit.id)
+        await stack.wait_for_rows(LEFT, (40,))
+        assert await stack.rows(HELD) == []

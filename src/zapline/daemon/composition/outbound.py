@@ -178,8 +178,9 @@ class Outbound:
         """State of sending, for the health report."""
         senders = self.senders.statistics()
         without_store = len(self.reconciler.units_without_store())
-        held = sum(1 for unit in self._roster.units() if unit.record.campaigns_held_at is not None)
-        counts = (senders.throttled, senders.paused, without_store, held)
+        records = [unit.record for unit in self._roster.units()]
+        held = {each.id: each.campaigns_held_reason or "" for each in records if each.campaigns_held_at is not None}
+        counts = (senders.throttled, senders.paused, without_store, len(held), held)
         return OutboundReport(self.monitor.totals, *counts, sends_held=self.senders.held_since is not None)
 
 

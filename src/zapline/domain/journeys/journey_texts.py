@@ -68,7 +68,7 @@ EXPLANATIONS: Mapping[Verdict, Explanation] = {
         "It waits: its campaign does not run.", "Resume the campaign on its page, or cancel it."
     ),
     Verdict.HELD: Explanation(
-        "It waits: the unit's campaigns are held, because WhatsApp refused too much.",
+        "It waits: the unit's campaigns are held, because WhatsApp refused too much or confirmed nothing.",
         "Do what the reason says, then release the campaigns on the page of the line.",
     ),
     Verdict.PLANNED: Explanation("It was asked for later, and waits for its time.", "Nothing to do."),

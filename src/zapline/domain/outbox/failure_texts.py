@@ -42,6 +42,10 @@ FAILURE_TEXTS: Mapping[str, str] = {
         "WhatsApp refused it with code 463: the line has written to too many people who do not know it; it was not "
         "delivered. Write to no new people for a day; those who have written to you can still be answered."
     ),
+    "no_receipts": (
+        "Of the last twenty campaign messages WhatsApp has confirmed none: no phone has got any of them. "
+        "Look at the line on its phone, and whether a message to yourself arrives and is shown as delivered."
+    ),
     "media_gone": "The file is no longer available from WhatsApp; ask the contact to send it again.",
     "too_large": "The file is larger than can be sent; nothing was sent. Send a smaller one.",
     # Caused by the message: nothing was sent, after up to three attempts.
@@ -91,7 +95,7 @@ HOLD_TEXTS: Mapping[str, str] = {
     "daily_cap": "The unit has sent its messages of the day; the next leaves by itself when the day is over.",
     "campaign_pace": "The pause between two messages of a campaign; the next leaves by itself.",
     "gap": "The pause between two messages to one contact; the next leaves by itself.",
-    "refused": "WhatsApp refused campaign messages of this line; its campaigns rest for a while, replies go on.",
+    "refused": "Campaigns wait for what WhatsApp says of the messages that were sent last; replies go on.",
     "quiet_hours": "The unit has its quiet hours: campaigns go on by themselves afterwards, replies go on.",
     "warm_up": "The line is new and has sent its campaign messages of the day; they go on by themselves tomorrow.",
     "paused_by_request": "A person paused the sending; what waits leaves once it is resumed.",

@@ -20,6 +20,7 @@ from zapline.domain.line.transitions import LineAction, LineSignal
 from zapline.domain.messages.delivery_status import REFUSED
 from zapline.domain.messages.facts import MessageArrived, MessageFact, MessageKind
 from zapline.domain.messages.message_secrets import SecretUse
+from zapline.domain.outbox.refusal_brake import NO_RECEIPTS
 from zapline.domain.outbox.work_states import Lane
 from zapline.evolution.client.failures import ALL_FAILURES, EvolutionFailure
 from zapline.evolution.client.failures import FailureVerdict as SendVerdict
@@ -184,7 +185,10 @@ COUNTERS = (
         "messages_refused", "Messages that WhatsApp refused after Evolution had taken them, by why.", "code", (REFUSED,)
     ),
     Counter(
-        "campaign_holds", "Times a unit's campaigns were held because WhatsApp refused too much.", "code", (REFUSED,)
+        "campaign_holds",
+        "Times a unit's campaigns were held because WhatsApp refused too much or confirmed nothing.",
+        "code",
+        (REFUSED, NO_RECEIPTS),
     ),
     Counter("calls_overtaken", "Calls that hung while other chats of their line went on."),
     Counter("echoes_replaced", "Echoes that were stored as somebody else's, and turned out to be our own messages."),

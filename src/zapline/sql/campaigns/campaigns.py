@@ -64,6 +64,8 @@ class Campaign:
     ended_at: datetime | None
     created_at: datetime
     client_id: str | None
+    held: str | None = None
+    """The code of what the unit's campaigns wait for a person for, unless this one has ended."""
     counts: Counter[str] = field(default_factory=Counter)
     """By state, as ``zapline.recipient_state`` of the schema names them."""
     skipped: Counter[str] = field(default_factory=Counter)

@@ -144,7 +144,9 @@ select %(id)s, r.number, %(unit_id)s, r.recipient, r."values",
 -- name: list_campaigns
 -- A page of a unit's campaigns, newest first, or one of them.
 select id, name, state, content, seconds, window_from, window_until, start_at, started_at, ended_at, created_at,
-       client_campaign_id
+       client_campaign_id,
+       case when state not in ('cancelled', 'done') then
+           (select u.campaigns_held_reason from zapline.units u where u.id = campaigns.unit_id) end as held
   from zapline.campaigns
  where unit_id = %(unit_id)s and (%(id)s::uuid is null or id = %(id)s)
    and (%(before_at)s::timestamptz is null or (created_at, id) < (%(before_at)s, %(before_id)s::uuid))

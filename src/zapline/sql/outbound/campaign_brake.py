@@ -17,6 +17,12 @@ async def list_recent_sends(conn: Connection, unit: UnitId, now: float) -> list[
     return [RecentSend(row.started_at, row.campaign, row.confirmed, row.refusal) for row in rows]
 
 
+async def tells_statuses(conn: Connection, unit: UnitId) -> bool:
+    """Whether the unit's server tells what becomes of messages; one that keeps none does not (Evolution 2.3)."""
+    row = await _SQL.one(conn, "tells_statuses", unit_id=unit)
+    return row is None or row.store_kept is not False
+
+
 async def hold_campaigns(conn: Connection, unit: UnitId, reason: str) -> float | None:
     """Hold a unit's campaigns; returns since when (UTC seconds), or None where they are held already."""
     row = await _SQL.one(conn, "hold_campaigns", unit_id=unit, reason=reason)

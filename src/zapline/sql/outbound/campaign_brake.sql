@@ -22,6 +22,10 @@ union all
   order by m.refused_at desc
   limit %(limit)s);
 
+-- name: tells_statuses
+-- Whether Evolution keeps the unit's messages; null: not known yet.
+select store_kept from zapline.unit_whatsapp_connections where unit_id = %(unit_id)s;
+
 -- name: hold_campaigns
 -- Holds the campaigns of a unit until a person releases them. No row back: they are held already.
 update zapline.units

@@ -32,7 +32,7 @@ class StoredPace:
     time_zone: str
     line_since: float | None
     campaigns_held: bool
-    """Whether campaigns wait for a person, because WhatsApp refused too much."""
+    """Whether campaigns wait for a person, because WhatsApp refused too much or confirmed nothing."""
 
     @property
     def limits(self) -> PaceLimits:

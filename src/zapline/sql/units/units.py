@@ -44,7 +44,7 @@ class UnitRecord:
     paused_at: float | None = None
     """Since when a person has paused sending."""
     campaigns_held_at: float | None = None
-    """Since when campaigns wait for a person, because WhatsApp refused too much."""
+    """Since when campaigns wait for a person, because WhatsApp refused too much or confirmed nothing."""
     campaigns_held_reason: str | None = None
     """Its failure code."""
     retention_days: int | None = None

@@ -1,7 +1,10 @@
 """Checks the outbound half: messages that wait for a person, are stalled, or were sent twice."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from zapline.domain.ids import UnitId
+from zapline.domain.outbox.failure_texts import failure_text
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.check_result import HealthCheck, expect_below, expect_none
 from zapline.supervisors.outbound.outbox_monitor import MAX_REPLY_WAIT, OutboxTotals
@@ -17,6 +20,8 @@ class OutboundReport:
     units_without_store: int = 0
     held_units: int = 0
     """Units whose campaigns wait for a person."""
+    held_reasons: Mapping[UnitId, str] = field(default_factory=dict)
+    """Why, by unit, as failure codes."""
     sends_held: bool = False
     """The journal refuses, so that nothing is sent."""
 
@@ -73,7 +78,8 @@ def check_outbound(report: OutboundReport, counters: Counters) -> list[HealthChe
         expect_none(
             "campaignsHeld",
             report.held_units,
-            "WhatsApp refused too much: the campaigns of these units wait for a person (POST .../release-campaigns)",
+            _held_campaigns(report),
+            units=tuple(report.held_reasons),
         ),
         expect_none(
             "unexplainedRepairs",
@@ -86,3 +92,10 @@ def check_outbound(report: OutboundReport, counters: Counters) -> list[HealthChe
             "Evolution keeps no messages for these; set DATABASE_SAVE_DATA_NEW_MESSAGE=true there",
         ),
     ]
+
+
+def _held_campaigns(report: OutboundReport) -> str:
+    """Why campaigns are held, and what to do."""
+    why = " ".join(failure_text(code) for code in sorted(set(report.held_reasons.values())))
+    told = "the campaigns of these units wait for a person (POST .../release-campaigns)"
+    return f"{told}: {why}" if why else f"WhatsApp refused too much or confirmed nothing: {told}"

@@ -1,4 +1,4 @@
-"""Holds a unit's campaigns after WhatsApp has refused too much, and slows them down before that."""
+"""Holds a unit's campaigns after WhatsApp has refused too much or confirmed nothing; slows them down before that."""
 
 from math import inf
 
@@ -6,9 +6,10 @@ import structlog
 
 from zapline.domain.outbox.failure_texts import failure_text
 from zapline.domain.outbox.pacing import Pacer
-from zapline.domain.outbox.refusal_brake import decide
+from zapline.domain.outbox.refusal_brake import BrakeDecision, RecentSend, decide
 from zapline.domain.timestamps import NEVER, Moment
 from zapline.sql.outbound import campaign_brake
+from zapline.sql.postgres.connection import Connection
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.sender_state import SenderContext, SenderState
 
@@ -32,7 +33,7 @@ class CampaignBrake:
             return
         state.brake_unsure = False
         async with self._context.pool.connection() as conn:
-            decision = decide(await campaign_brake.list_recent_sends(conn, self._unit.id, at.wall), at.wall)
+            decision = await self._decide(conn, at)
             if decision.held is not None:
                 pacer.refusals_hold_until = inf
                 held_at = await campaign_brake.hold_campaigns(conn, self._unit.id, decision.held)
@@ -44,6 +45,16 @@ class CampaignBrake:
             return
         state.brake_unsure = True
         pacer.refusals_hold_until = at.mono + min(_POLL, max(0.0, decision.wait_until - at.wall))
+
+    async def _decide(self, conn: Connection, at: Moment) -> BrakeDecision:
+        if self._state.listening_since == NEVER:
+            self._state.listening_since = at.mono
+        heard_since = at.wall - (at.mono - self._state.listening_since)
+        sends: list[RecentSend] = await campaign_brake.list_recent_sends(conn, self._unit.id, at.wall)
+        decision, without_silence = decide(sends, at.wall, heard_since), decide(sends, at.wall)
+        if decision != without_silence and not await campaign_brake.tells_statuses(conn, self._unit.id):
+            return without_silence
+        return decision
 
     def _tell(self, reason: str, held_at: float) -> None:
         self._context.counters.add("campaign_holds", reason)

@@ -153,6 +153,7 @@ class SenderPool:
         for state in self._states.values():
             state.invalidate_pace()
             state.leases_resolved = False
+            state.listening_since = trio.current_time()
             state.wake()
         self.scan_soon()
 

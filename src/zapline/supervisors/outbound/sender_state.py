@@ -131,6 +131,8 @@ class SenderState:
     """The attempts whose answers are not durable yet."""
     brake_unsure: bool = True
     """Whether there may be news of what WhatsApp refused."""
+    listening_since: float = NEVER
+    """When the line was opened last: what it tells of messages is heard from then on. NEVER: not noted yet."""
     probe_needed: bool = False
     """Evolution did not answer a call: it must answer a harmless one before the next message."""
     line_failures: int = 0
@@ -184,6 +186,7 @@ class SenderState:
 
     def line_opened(self) -> None:
         """End the line's pause, unless we were asked to slow down."""
+        self.listening_since = trio.current_time()
         if self.pause_reason != THROTTLED:
             self.paused_until, self.pause_reason = NEVER, None
 

@@ -92,7 +92,7 @@ class UnitLifecycle:
         return paused_unit
 
     async def release_campaigns(self, unit: UnitId) -> Unit:
-        """Let campaigns go on that are held because WhatsApp refused too much; nothing to do where they are not."""
+        """Let campaigns go on that are held because of what WhatsApp told; nothing to do where they are not."""
         self._commands.find(unit)
         async with self._pool.connection() as conn:
             released = await campaign_brake.release_campaigns(conn, unit)

@@ -12,7 +12,7 @@ from zapline.domain.outbox.failure_texts import failure_text
 from zapline.sandbox.simulator.state.server_state import Behaviour
 from zapline.supervisors.outbound import campaign_brake
 
-GOOD, ALL, MOST_REFUSED = 9, 200, 15
+GOOD, ALL, MOST_REFUSED = 10, 200, 10
 WHY = failure_text("whatsapp_refused")
 
 
@@ -41,6 +41,7 @@ async def check_told(whole: WholeDaemon, unit: str, campaign: str) -> int:
     assert shown["counts"]["pending"] + shown["counts"]["queued"] == ALL - GOOD - refused
     rows = (await whole.get(f"{campaign}/recipients?state=undelivered"))["items"]
     assert {(row["reason"], row["detail"]) for row in rows} == {("whatsapp_refused", WHY)}
+    assert (shown["heldReason"], shown["heldDetail"]) == ("whatsapp_refused", WHY)
     status = await whole.get(f"/units/{unit}/whatsapp/status")
     assert (status["campaignsHeldReason"], status["status"]) == ("whatsapp_refused", "connected")
 
@@ -57,6 +58,7 @@ async def check_told(whole: WholeDaemon, unit: str, campaign: str) -> int:
     assert (held["value"], held["verdict"]) == (1, "warn")
     assert (refusals["value"], refusals["verdict"]) == (refused, "warn")
     assert "wait for a person" in held["explanation"]
+    assert WHY in held["explanation"]
     return refused
 
 

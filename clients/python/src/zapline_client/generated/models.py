@@ -124,6 +124,12 @@ class Campaign(TypedDict):
     endedAt: str | None
     createdAt: str | None
     clientCampaignId: str | None
+    heldReason: str | None
+    """Why nothing of it is sent until a person calls `.../release-campaigns` of the unit, as a failure's code:
+    WhatsApp refused too much, or confirmed nothing.
+    """
+    heldDetail: str | None
+    """The same for people."""
     recipients: int
     """All of them, also those skipped."""
     counts: dict[str, int]
@@ -1664,7 +1670,9 @@ class Status(TypedDict):
     pausedAt: str | None
     """Since when nothing is sent, because somebody asked for that."""
     campaignsHeldAt: str | None
-    """Since when campaigns wait for `.../release-campaigns`, because WhatsApp refused too much."""
+    """Since when campaigns wait for `.../release-campaigns`, because WhatsApp refused too much or confirmed
+    nothing.
+    """
     campaignsHeldReason: str | None
     """Why they do, as a failure's code."""
     webhookRegistration: Registration
@@ -1711,6 +1719,12 @@ class SteeredCampaign(TypedDict):
     endedAt: str | None
     createdAt: str | None
     clientCampaignId: str | None
+    heldReason: str | None
+    """Why nothing of it is sent until a person calls `.../release-campaigns` of the unit, as a failure's code:
+    WhatsApp refused too much, or confirmed nothing.
+    """
+    heldDetail: str | None
+    """The same for people."""
     recipients: int
     """All of them, also those skipped."""
     counts: dict[str, int]
@@ -1856,7 +1870,9 @@ class Unit(TypedDict):
     pausedAt: str | None
     """Since when nothing is sent, because somebody asked for that."""
     campaignsHeldAt: str | None
-    """Since when campaigns wait for `.../release-campaigns`, because WhatsApp refused too much."""
+    """Since when campaigns wait for `.../release-campaigns`, because WhatsApp refused too much or confirmed
+    nothing.
+    """
     campaignsHeldReason: str | None
     """Why they do, as a failure's code."""
     retentionDays: int | None

@@ -491,9 +491,9 @@ class Operations:
         return result
 
     def release_campaigns(self, unit: Id, body: Nothing | None = None) -> Unit:
-        """Let the campaigns of a unit go on that are held because WhatsApp refused too much. `POST
-        /units/{unit}/release-campaigns`. Look first why they were refused, as `campaignsHeldReason` of the
-        unit says; it stops again if it goes on. Who may: An administrator, or a token of the unit or its
+        """Let the campaigns of a unit go on that are held because WhatsApp refused too much or confirmed nothing.
+        `POST /units/{unit}/release-campaigns`. Look first why they are held, as `campaignsHeldReason` of the
+        unit says; they stop again if it goes on. Who may: An administrator, or a token of the unit or its
         organization with the scope `control`.
         """
         result: Unit = self._call("POST", "/units/{unit}/release-campaigns", body=body, path={"unit": unit})

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from zapline.domain.campaigns.recipient_checks import RecipientCounts
 from zapline.domain.campaigns.states import CampaignState
 from zapline.domain.outbox.contents import File, Text
+from zapline.domain.outbox.failure_texts import failure_text
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, body_from, one_of
 from zapline.http.api.framework.paging import Page
@@ -57,6 +58,14 @@ class CampaignBody(ResponseBody, frozen=True, kw_only=True):
     ended_at: Timestamp | None
     created_at: Timestamp | None
     client_campaign_id: str | None
+    held_reason: Annotated[
+        str | None,
+        Meta(
+            description="Why nothing of it is sent until a person calls `.../release-campaigns` of the unit, as a "
+            "failure's code: WhatsApp refused too much, or confirmed nothing."
+        ),
+    ]
+    held_detail: Annotated[str | None, Meta(description="The same for people.")]
     recipients: Annotated[int, Meta(description="All of them, also those skipped.")]
     counts: Annotated[Mapping[str, int], Meta(description="How many stand where, for every state.")]
     skipped: _Skipped
@@ -153,6 +162,8 @@ def _campaign_values(campaign: Campaign) -> dict[str, Any]:
         "pace": timing.seconds,
         "window": window,
         "client_campaign_id": campaign.client_id,
+        "held_reason": campaign.held,
+        "held_detail": failure_text(campaign.held) if campaign.held is not None else None,
         "recipients": campaign.counts.total(),
         "counts": {state: campaign.counts[state] for state in STATES},
         "skipped": dict(campaign.skipped),

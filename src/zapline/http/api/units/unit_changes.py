@@ -62,10 +62,10 @@ _ROTATE = RouteDoc(
 )
 _RELEASE = RouteDoc("End a unit's quarantine", {200: UnitBody}, body=RequestBody)
 _RELEASE_CAMPAIGNS = RouteDoc(
-    "Let the campaigns of a unit go on that are held because WhatsApp refused too much",
+    "Let the campaigns of a unit go on that are held because WhatsApp refused too much or confirmed nothing",
     {200: UnitBody},
     body=RequestBody,
-    detail="Look first why they were refused, as `campaignsHeldReason` of the unit says; it stops again if it goes on.",
+    detail="Look first why they are held, as `campaignsHeldReason` of the unit says; they stop again if it goes on.",
 )
 _QUEUE = RouteDoc("What a unit has to do, and when it was last heard of", {200: QueueBody})
 

@@ -29,7 +29,10 @@ _Quarantined = Annotated[bool, Meta(description="Stopped after too many crashes;
 _Paused = Annotated[Timestamp | None, Meta(description="Since when nothing is sent, because somebody asked for that.")]
 _HeldAt = Annotated[
     Timestamp | None,
-    Meta(description="Since when campaigns wait for `.../release-campaigns`, because WhatsApp refused too much."),
+    Meta(
+        description="Since when campaigns wait for `.../release-campaigns`, because WhatsApp refused too much or "
+        "confirmed nothing."
+    ),
 ]
 _HeldReason = Annotated[str | None, Meta(description="Why they do, as a failure's code.")]
 _Server = Annotated[str, Meta(description="The Evolution server on which it lives.")]

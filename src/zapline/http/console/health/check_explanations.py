@@ -196,7 +196,7 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
     ),
     "campaignsHeld": CheckExplanation(
         N_("Campaigns held"),
-        N_("WhatsApp refused too much: the campaigns of these units wait for a person; replies go on."),
+        N_("WhatsApp refused too much or confirmed nothing: campaigns wait for a person; replies go on."),
         N_("Open the unit: it says why. Release its campaigns there once you know."),
     ),
     "unexplainedRepairs": CheckExplanation(
