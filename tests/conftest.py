@@ -86,6 +86,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if directory(item) in SERVER_DIRECTORIES or SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+            if directory(item) == "browser":
+                item.add_marker("heavy")
         elif not SERVER_ONLY.isdisjoint(item.path.parents):
             raise pytest.UsageError(f"{item.nodeid} needs no server, but lies in a directory of SERVER_ONLY")
 

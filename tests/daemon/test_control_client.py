@@ -74,6 +74,7 @@ async def zapline(url: str, *args: str, extra: Mapping[str, str] | None = None) 
     return await run_command(*args, variables={"DATABASE_URL": url, **(extra or {})})
 
 
+@pytest.mark.heavy
 async def test_a_token_made_and_ended_by_command_works_and_ends_at_once(database: str, tmp_path: Path) -> None:
     async with Pool.open(database, size=2, role="zapline_engine") as pool:
         identity = Authentication(pool)

@@ -8,6 +8,8 @@ from support.sandbox_process import SandboxProcess, new_directory, running_sandb
 
 from zapline.sandbox.embedded_postgres.host import running_processes
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[SandboxProcess]:

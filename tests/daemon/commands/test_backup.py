@@ -73,6 +73,7 @@ def owned(
     postgres_admin.execute(sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(OWNER)))
 
 
+@pytest.mark.heavy
 def test_an_owner_who_is_no_superuser_backs_up_all_rows_and_restores_them_nowhere_but_where_nothing_is(
     migrated: str, owned: Callable[[], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -490,6 +490,7 @@ async def knows_webhooks_alone(public: str, private: str) -> None:
         assert (await http.get(f"http://{private}/console/sign-in")).status_code == 200
 
 
+@pytest.mark.heavy
 async def test_a_daemon_runs_is_found_well_refuses_a_second_and_stops(clinic: Clinic) -> None:
     address, private = await free_address(), await free_address()
     await clinic.lock.execute("select pg_advisory_unlock_all()")

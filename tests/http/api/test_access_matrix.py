@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from quart_trio import QuartTrio
 
 from zapline.domain.ids import UnitId
@@ -70,6 +71,7 @@ REFUSED = {401: ("unauthorized",), 403: ("forbidden",), 404: ("unit_not_found", 
 Operation = tuple[str, str, str]
 
 
+@pytest.mark.heavy
 async def test_every_route_lets_in_whom_it_is_for_and_nobody_else(api: Any) -> None:
     operations = await described(api)
     assert {name for _, _, name in operations} == set().union(*(names for names, _ in WHO))
@@ -97,6 +99,7 @@ async def test_every_route_lets_in_whom_it_is_for_and_nobody_else(api: Any) -> N
         await ask(api, "admin", api.token, operation, place, 0)
 
 
+@pytest.mark.heavy
 async def test_an_organizations_token_gets_in_where_its_units_and_its_scope_allow_and_nowhere_else(api: Any) -> None:
     operations = await described(api)
     ours, sister, theirs = [await api.add_unit(name) for name in ("Ours", "Sister", "Theirs")]

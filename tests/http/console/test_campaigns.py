@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 import trio
 from support.console_operator import Operator
 
@@ -116,6 +117,7 @@ async def test_recipients_are_masked_in_pages_and_an_export_holds_no_formula(api
         await operator.get(campaign.replace(str(unit.id), str(other.id)) + path, 404)
 
 
+@pytest.mark.heavy
 async def test_a_list_that_is_larger_than_any_other_form_is_tried_and_read_in(api: Any, operator: Operator) -> None:
     unit = await api.add_unit()
     base = f"/console/units/{unit.id}/campaigns"

@@ -6,11 +6,15 @@ import trio
 from support.console_operator import Operator
 
 
-async def until(operator: Operator, path: str, word: str) -> Any:
-    with trio.fail_after(30):
-        while word not in (page := await operator.get(path)).visible_text:  # noqa: ASYNC110 - it looks as a person would
+async def until(operator: Operator, path: str, *words: str, first: str = "") -> Any:
+    """Look at ``path`` until its text begins with ``first`` and has each of ``words``."""
+    with trio.fail_after(60):
+        while True:
+            page = await operator.get(path)
+            text = page.visible_text
+            if text.startswith(first) and all(word in text for word in words):
+                return page
             await trio.sleep(0.05)
-    return page
 
 
 async def test_a_unit_is_made_connected_and_closed(api: Any, operator: Operator) -> None:
@@ -104,8 +108,7 @@ async def test_lines_that_are_out_are_the_headline_and_come_back_together(api: A
         assert operator.answer is not None
         assert operator.answer.headers["location"] == "/console/scan"
         await operator.get("/console/")
-    page = await until(operator, "/console/scan/part", "Then São João")
-    assert page.visible_text.startswith("Centro"), "one after the other, by name"
+    await until(operator, "/console/scan/part", "valid for", "Then São João", first="Centro")  # by name, once both wait
     await operator.client.post(f"{api.evolution.url}/_control/scan", json={"instance": "centro"})
     with trio.fail_after(30):
         while "Centro" in (await operator.get("/console/scan/part")).visible_text:  # noqa: ASYNC110

@@ -165,6 +165,7 @@ async def stored(conn: Connection, unit: UnitId) -> dict[str, Any]:
     return {row.external_id: row.row for row in await conn.fetch(ROWS, (unit,))}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("first", ["original", "report"])
 async def test_every_party_changes_what_it_may_of_every_message_and_nothing_else(database: str, first: str) -> None:
     """Over all pairs of owners and parties and all kinds of reports, before and after the message itself."""
@@ -277,6 +278,7 @@ async def whole(conn: Connection, unit: UnitId) -> list[Any]:
     return [rows, *(tuple(row) for row in await conn.fetch(LEFT, (unit,)))]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("place", PLACES)
 async def test_message_repetition_and_link_end_the_same_in_whatever_order(database: str, place: str) -> None:
     id, (by_phone, by_lid) = ExternalId("A"), PLACES[place]

@@ -321,6 +321,7 @@ EVERYTHING = (
 UNIT = UUID(int=9)
 
 
+@pytest.mark.heavy
 @given(facts=st.lists(messages, min_size=2, max_size=3))
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_duplicates_of_a_message_merge_to_the_same_row_in_any_order_and_once(

@@ -143,6 +143,7 @@ def scans(plan: dict[str, Any], partial: AbstractSet[str]) -> Iterator[str]:
         yield from scans(part, partial)
 
 
+@pytest.mark.heavy
 def test_no_statement_reads_all_of_a_large_table(large: psycopg.Connection[Any]) -> None:
     partial = {name for (name,) in large.execute(PARTIAL).fetchall()}
     large.execute(AS_IF_LARGER)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -100,6 +101,7 @@ def mutate(chance: random.Random) -> bytes:
     return body
 
 
+@pytest.mark.heavy
 @given(seed=st.integers(0, 2**32), count=st.integers(50, 200))
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_mutated_bodies_crash_nothing_and_unusable_ones_are_dead_letters(database: str, seed: int, count: int) -> None:

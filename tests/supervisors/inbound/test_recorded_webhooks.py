@@ -217,6 +217,7 @@ def orders() -> list[tuple[list[str], int]]:
     return listed
 
 
+@pytest.mark.heavy
 async def test_recorded_facts_in_any_order_end_in_identical_rows(
     new_database: Callable[..., str], migrated: str, tmp_path: Path
 ) -> None:

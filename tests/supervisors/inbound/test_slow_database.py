@@ -131,6 +131,7 @@ async def test_a_write_that_takes_too_long_is_cut_until_it_is_in_time(
         assert await stack.rows("select count(*) from zapline.dead_letters") == [(0,)]
 
 
+@pytest.mark.heavy
 async def test_a_large_array_shares_its_lane_with_its_neighbours(database: str, tmp_path: Path) -> None:
     """What comes while it is stored is stored before it ends."""
     people = [{"id": f"55119{number:08}@s.whatsapp.net", "pushName": "x" * 50} for number in range(12_000)]
@@ -212,6 +213,7 @@ async def check_order(stack: InboundStack, units: list[Unit], count: int) -> Non
     assert stack.counters.total("actor_crashes") == 0
 
 
+@pytest.mark.heavy
 async def test_a_server_killed_under_load_loses_and_duplicates_nothing(cluster_directory: Path, tmp_path: Path) -> None:
     server = PostgresServer(cluster_directory / "pg", durable=False)
     server.open()

@@ -44,6 +44,7 @@ HELD = "select campaigns_held_reason from zapline.units where campaigns_held_at 
 LEFT = "select count(*)::int from zapline.attempts where lane = 'campaign'"
 
 
+@pytest.mark.heavy
 async def test_refused_campaigns_stop_and_wait_for_a_person(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -391,6 +391,7 @@ async def test_a_database_that_leaves_in_the_middle_loses_and_doubles_nothing(da
         assert Counter(state for state, *_ in await stack.outbox_rows()) == {"settled": 12}
 
 
+@pytest.mark.heavy
 async def test_forty_messages_through_random_faults_arrive_once_or_are_uncertain(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

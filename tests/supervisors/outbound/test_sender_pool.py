@@ -171,6 +171,7 @@ async def test_a_hung_unit_and_a_busy_one_delay_no_other(database: str, tmp_path
         assert stack.senders.status(hung.id).state is SenderActivity.CALLING
 
 
+@pytest.mark.heavy
 async def test_while_evolution_is_down_messages_wait_and_none_is_lost(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

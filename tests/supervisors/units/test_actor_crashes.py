@@ -221,6 +221,7 @@ for _ in range(8):
 """Starts processes, forked from one so that they need not import everything again, until one does not die."""
 
 
+@pytest.mark.heavy
 async def test_an_event_that_kills_the_process_is_buried_after_some_starts_and_all_else_is_stored_once(
     database: str, tmp_path: Path
 ) -> None:

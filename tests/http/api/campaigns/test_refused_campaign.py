@@ -62,6 +62,7 @@ async def check_told(whole: WholeDaemon, unit: str, campaign: str) -> int:
     return refused
 
 
+@pytest.mark.heavy
 async def test_a_refused_campaign_stops_says_why_and_goes_on_after_a_person(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

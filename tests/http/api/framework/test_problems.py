@@ -94,6 +94,7 @@ async def test_every_answer_is_kept_from_caches_and_guesses(api: Any) -> None:
         assert "server" not in headers
 
 
+@pytest.mark.heavy
 async def test_every_error_of_every_route_has_its_code_and_gives_nothing_away(api: Any) -> None:
     """Asked with ids of another unit, with what is no JSON, with a field and a parameter that nobody knows."""
     unit, other = await api.add_unit(), await api.add_unit("Canary Store")

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import msgspec
+import pytest
 import trio
 from support.console_operator import Operator
 from support.crm_receiver import CrmReceiver, crm_receiver
@@ -176,6 +177,7 @@ def _less(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return sorted(lessened, key=lambda row: str(row.get("externalId") or row.get("contact")))
 
 
+@pytest.mark.heavy
 async def test_every_case_is_told_rightly_everywhere_in_any_order_and_again(api: Any, operator: Operator) -> None:
     few = trio.CapacityLimiter(12)
     async with crm_receiver() as at:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 from support.changes_of_messages import play_changes
 from support.crm_receiver import CrmReceiver, crm_receiver
@@ -241,6 +242,7 @@ async def play_21(whole: WholeDaemon, crm: CrmReceiver) -> None:
         await whole.play(played.unit, played.name, steps("21-pairing-code-after-qr"), [a_qr_code, a_pairing_code])
 
 
+@pytest.mark.heavy
 async def test_every_case_of_sending_ends_as_it_demands(database: str, tmp_path: Path) -> None:
     async with daemon_in_process(database, tmp_path / "state") as whole, crm_receiver() as crm:
         async with trio.open_nursery() as nursery:

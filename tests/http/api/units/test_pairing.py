@@ -100,6 +100,7 @@ async def never_taken(whole: WholeDaemon) -> None:
     await line.scan()
 
 
+@pytest.mark.heavy
 async def test_a_pairing_that_ends_badly_says_why_and_how_to_go_on(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
