@@ -19,6 +19,7 @@ OURS, THEIRS = UUID(int=1), UUID(int=2)
 ENGINE_ALONE = {
     "admins",
     "access_tokens",
+    *("alarm_destinations", "alarm_incidents", "alarm_notices"),
     "control_requests",
     "erased_people",
     "evolution_servers",
