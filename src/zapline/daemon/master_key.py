@@ -69,6 +69,21 @@ def unseal_server_key(master: bytes, name: str, sealed: bytes) -> str | None:
     return _credentials(master).unseal(f"evolution server {name}", sealed)
 
 
+def seal_alarm_target(master: bytes, id: UUID, target: str) -> bytes:
+    """The address of a destination of alarms as it is stored."""
+    return _credentials(master).seal(f"alarm destination {id}", target)
+
+
+def unseal_alarm_target(master: bytes, id: UUID, sealed: bytes) -> str | None:
+    """The address of this destination of alarms; None where it was stored under another master key."""
+    return _credentials(master).unseal(f"alarm destination {id}", sealed)
+
+
+def alarm_key(master: bytes, id: UUID, generation: int) -> bytes:
+    """The key that signs alarms to this webhook."""
+    return derive(master, f"alarm:{id}:{generation}")
+
+
 def _credentials(master: bytes) -> CredentialSealer:
     return CredentialSealer(derive(master, "credentials"))
 

@@ -211,6 +211,11 @@ def header(text: str) -> Secret:
     return Secret(text)
 
 
+def secret(text: str) -> Secret:
+    """Any text that no log shows."""
+    return Secret(text)
+
+
 def strong_secret(text: str) -> Secret:
     if len(text) < 32:
         raise WrongSetting("must have at least 32 characters; `openssl rand -base64 32` writes a good one")

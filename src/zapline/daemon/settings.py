@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from zapline.daemon.alarm_settings import AlarmSettings
 from zapline.daemon.setting_types import (
     SECONDS,
     Network,
@@ -78,7 +79,7 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(DatabaseSettings):
+class Settings(DatabaseSettings, AlarmSettings):
     """All settings of the daemon; read once, passed on in parts. Sizes in bytes, times as named."""
 
     evolution_api_url: str = setting(
@@ -188,6 +189,7 @@ class Settings(DatabaseSettings):
     def __post_init__(self) -> None:
         if self.body_budget_bytes < self.max_body_bytes:
             raise WrongSetting("ZAPLINE_BODY_BUDGET_BYTES must be at least ZAPLINE_MAX_BODY_BYTES")
+        self.check_mail()
 
     @classmethod
     def documented(cls) -> list[tuple[str, str, str]]:

@@ -13,6 +13,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
+from zapline.supervisors.alarms.alarm_commands import AlarmCommands
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.conversations.quick_replies import QuickReplies
 from zapline.supervisors.counters import Counters
@@ -65,6 +66,7 @@ class Dependencies:
     """The log of events, which organizations read."""
     changes: UnitLifecycle | None = None
     servers: ServerCommands | None = None
+    alarms: AlarmCommands | None = None
     erasures: ErasureJobs | None = None
     line_settings: LineSettingsKeeper | None = None
     checks: NumberChecks | None = None

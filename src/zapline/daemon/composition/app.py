@@ -19,6 +19,7 @@ import structlog
 import trio
 
 import zapline
+from zapline.daemon.composition.alarms import open_alarms
 from zapline.daemon.composition.inbound import actor_context, build_inbound, load_snapshot
 from zapline.daemon.composition.listeners import Listener, http_listeners
 from zapline.daemon.composition.notifications import open_notifications
@@ -189,7 +190,6 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         api_pool = await stack.enter_async_context(Pool.open(database.url, size=4, **database.reader))
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
-
         inbound = build_inbound(journal, roster, dispatcher, counters, lambda: leadership.check_again(), clock)
         unit_policy = UnitPolicy(settings.instance_prefix, settings.webhook_secret_grace_minutes, secrets.erasure_key)
         parts = (pool, journal, roster, dispatcher, inbound.intake, secrets.webhook_secret, unit_policy)
@@ -217,8 +217,9 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         privacy = PrivacyJobs(settings, core, outbound, recorder.forget_contacts, secrets.erasure_key)
         reports = (outbound.report, notifications.report, inbound.report, servers.report(roster))
         health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, pool, *reports)
-        access_changed = notifications.on_access_change(identity.invalidate_cache)
-        about_control = (audit, access_changed, {**privacy.verbs, **server_verbs(server_commands)})
+        alarms = await stack.enter_async_context(open_alarms(settings, secrets.master, core, outbound, health))
+        on_notify = alarms.reloading(notifications.on_access_change(identity.invalidate_cache))
+        about_control = (audit, on_notify, {**privacy.verbs, **server_verbs(server_commands), **alarms.verbs})
         control = ControlRequests(commands, pool, outbound.reconciler, *about_control)
         history = HealthHistory(pool, health, leadership, clock)
         kept = (JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes), feed, secrets.sealer)
@@ -236,10 +237,10 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         nursery.start_soon(inbound.unrouted.run)
         nursery.start_soon(servers.registry.run, roster, outbound.senders.scan_soon)
         await leadership.first_status(FIRST_STATUS_SECONDS)
-        jobs = (housekeeping, health, history, control, identity, outbound, notifications, privacy)
+        jobs = (housekeeping, health, history, control, identity, outbound, notifications, privacy, alarms)
         for job in (*jobs, GroupSubjects(pool, client, leadership.may_write, counters, clock, client_of)):
             nursery.start_soon(job.run)
-        parts_of_api = (outbound, privacy, notifications, health, api_pool, identity, audit)
+        parts_of_api = (outbound, privacy, notifications, health, api_pool, identity, audit, alarms)
         listeners = http_listeners(settings, core, *parts_of_api, inbound.unrouted)
         yield RunningDaemon(nursery, core, recorder, dispatcher, health, outbound, listeners)
 
@@ -344,7 +345,7 @@ def _evolution_client(settings: Settings, http: httpx2.AsyncClient) -> Evolution
 
 def _register_secrets(settings: Settings) -> None:
     """Keep every configured secret out of the logs."""
-    for secret in (settings.evolution_api_key, settings.master_key):
+    for secret in (settings.evolution_api_key, settings.master_key, settings.smtp_password):
         if secret is not None:
             register_secret(secret.get_secret_value())
     for url in (settings.database_url, settings.database_direct_url):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from zapline.daemon.composition.alarms import Alarms
 from zapline.daemon.composition.notifications import Notifications
 from zapline.daemon.composition.outbound import DaemonCore, Outbound
 from zapline.daemon.composition.privacy import PrivacyJobs
@@ -36,6 +37,7 @@ def http_listeners(
     api_pool: Pool,
     identity: Authentication,
     audit: AuditLog,
+    alarms: Alarms,
     unrouted: UnroutedWebhooks,
 ) -> list[Listener]:
     """The webhook endpoint, and API with console; ``api_pool`` has a role that only reads."""
@@ -63,6 +65,7 @@ def http_listeners(
         base_url=settings.base_url,
         changes=outbound.changes,
         servers=core.servers,
+        alarms=alarms.commands,
         erasures=privacy.erasures,
         checks=outbound.checks,
         line_settings=core.line_settings,

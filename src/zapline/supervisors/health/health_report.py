@@ -11,6 +11,7 @@ from zapline.domain.errors import RemoteError
 from zapline.sql.journal.journal import Journal, JournalStatistics
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.health.alarm_checks import NO_ALARMS, AlarmReport, check_alarms
 from zapline.supervisors.health.check_result import SEVERITY, HealthCheck, Verdict
 from zapline.supervisors.health.durability_checks import NO_TROUBLE, DurabilityReport, check_durability
 from zapline.supervisors.health.inbound_checks import inbound_rates
@@ -75,9 +76,14 @@ class HealthMonitor:
     _notifications: Callable[[], NotificationReport] = lambda: NO_NOTIFICATIONS
     _durability: Callable[[], DurabilityReport] = lambda: NO_TROUBLE
     _servers: Callable[[], list[ServerReport]] = list
+    _alarms: Callable[[], AlarmReport] = lambda: NO_ALARMS
     loop_lag: float = 0.0
     database_latency: float | None = None
     _measured: bool = False
+
+    def set_alarms(self, report: Callable[[], AlarmReport]) -> None:
+        """Have the deliveries of alarms be a part of the report; they are made of it, so it is there first."""
+        self._alarms = report
 
     async def run(self) -> None:
         """Measure loop lag and database latency until cancelled."""
@@ -127,6 +133,7 @@ class HealthMonitor:
         servers = self._servers()
         checks.append(check_servers(servers))
         checks += check_outbound(outbound, self.counters) + check_notifications(notifications)
+        checks.append(check_alarms(self._alarms()))
         worst = max((check.verdict for check in rates + checks), key=SEVERITY.index)
         quarantined = [str(unit.id) for unit in self._roster.units() if unit.quarantined_at is not None]
         return HealthReport(

@@ -15,12 +15,11 @@ from zapline.domain.ids import UnitId
 from zapline.domain.journeys.journey import Finding, Step, StepKind, Verdict, judge, steps_of
 from zapline.domain.journeys.journey_texts import EXPLANATIONS, finding_reason, step_reason, step_sentence
 from zapline.http.api.units.message_journeys import Sending, line_now
-from zapline.http.console.framework.formatting import masked
+from zapline.http.console.framework.formatting import duration, masked
 from zapline.http.console.framework.layout import Layout, NavigationLink, query_text
 from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.message_labels import clean_name, message_summary
 from zapline.http.console.framework.translation import N_, _
-from zapline.http.console.units.line_history import duration
 from zapline.sql.conversations import journeys
 from zapline.sql.conversations.journeys import FoundMessage, TracedMessage
 from zapline.sql.postgres.pool import Pool

@@ -86,6 +86,23 @@ def relative_time(at: float | str | datetime, now: datetime) -> str:
     return _(ahead if seconds < 0 else ago, n=int(distance // unit))
 
 
+_DURATIONS = (
+    (60.0, N_("{n} s"), 1, 0),
+    (3600.0, N_("{n} min"), 60, 0),
+    (86400.0, N_("{n} h {rest} min"), 3600, 60),
+    (float("inf"), N_("{n} d {rest} h"), 86400, 3600),
+)
+
+
+def duration(seconds: float) -> str:
+    """How long something lasted, in the two largest units."""
+    text, size, smaller = next(row[1:] for row in _DURATIONS if seconds < row[0])
+    whole = int(seconds // size)
+    if not smaller:
+        return _(text, n=whole)
+    return _(text, n=whole, rest=int((seconds - whole * size) // smaller))
+
+
 def when(at: float | str | datetime | None, zone: str = "UTC") -> Markup:
     """A ``<time>`` that shows the relative time, with the absolute one as its title; a dash for None."""
     if at is None:

@@ -1,5 +1,7 @@
 """Translates the console's texts by gettext catalogues, and settles the language of each request."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -57,6 +59,16 @@ def choose_language() -> None:
     chosen = LANGUAGES.get(request.cookies.get(COOKIE, ""))
     wanted = (tag.replace("_", "-").partition("-")[0].lower() for tag in request.accept_languages.values())
     _CURRENT.set(chosen or next(filter(None, map(_SPOKEN.get, wanted)), ENGLISH))
+
+
+@contextmanager
+def speaking(tag: str) -> Iterator[None]:
+    """Translate into the language of this tag within the block, outside of any request; English for an unknown one."""
+    token = _CURRENT.set(LANGUAGES.get(tag, ENGLISH))
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
 
 
 def language() -> Language:

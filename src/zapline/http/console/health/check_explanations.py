@@ -220,6 +220,11 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
         N_("Webhooks to a CRM that were tried for a day and given up, within the last day."),
         N_("Mend the CRM, then replay them."),
     ),
+    "alarmsUndelivered": CheckExplanation(
+        N_("Alarms not delivered"),
+        N_("Alarms that did not reach whom they are for, for minutes, or were given up within the last day."),
+        N_("Open Alarms: each destination says what is wrong. Mend it, then send a test."),
+    ),
     "hooksDisabled": CheckExplanation(
         N_("Hooks disabled"),
         N_("CRMs that are not told any more, because they failed for days or asked for it."),

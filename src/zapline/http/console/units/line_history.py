@@ -27,7 +27,7 @@ from zapline.domain.line.history import uptime as uptime_of
 from zapline.domain.line.reasons import EXPLANATIONS
 from zapline.http.api.units.line_history import MOST_MONTHS, csv_response, csv_rows, month_name, uptimes
 from zapline.http.console.framework.counts import read_if_available
-from zapline.http.console.framework.formatting import clock_time, number, percent, short_date
+from zapline.http.console.framework.formatting import clock_time, duration, number, percent, short_date
 from zapline.http.console.framework.layout import Layout, query_number
 from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.translation import N_, _, language, ngettext
@@ -122,23 +122,6 @@ async def week_of(pool: Pool, unit: Unit, now: float) -> list[Day] | None:
     since = last_days(DAYS, now, ZoneInfo(zone))[0].start
     changes = await read_if_available(lambda: line_history.list_changes_since(pool, unit.id, since))
     return strip_of(changes, now, zone) if changes is not None else None
-
-
-_DURATIONS = (
-    (60.0, N_("{n} s"), 1, 0),
-    (3600.0, N_("{n} min"), 60, 0),
-    (86400.0, N_("{n} h {rest} min"), 3600, 60),
-    (float("inf"), N_("{n} d {rest} h"), 86400, 3600),
-)
-
-
-def duration(seconds: float) -> str:
-    """How long something lasted, in the two largest units."""
-    text, size, smaller = next(row[1:] for row in _DURATIONS if seconds < row[0])
-    whole = int(seconds // size)
-    if not smaller:
-        return _(text, n=whole)
-    return _(text, n=whole, rest=int((seconds - whole * size) // smaller))
 
 
 class LineHistoryPage:
