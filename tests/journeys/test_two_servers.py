@@ -197,11 +197,19 @@ async def is_removed(two: Two) -> None:
     page = await two.whole.operator.send(form, {"server": "environment"}, expect=422)
     assert "unlink that device on the phone" in page.visible_text
     await two.whole.operator.send(form, {"server": "environment", "leave_behind": "on"})
+    async with await connect(two.whole.database) as conn:
+        generation = "select secret_generation from zapline.unit_whatsapp_connections where unit_id = %(unit)s"
+        [[rotated]] = await conn.fetch(generation, {"unit": units["norte"]})
+    assert rotated == 2, "what is left behind posts under a secret that ends"
     await two.scan(units["norte"], "norte", "environment")
     await two.sent(units["norte"], "de casa nova")
     assert two.texts("environment", "norte") == ["de casa nova"]
     two.second.bring_up()
     await two.whole.until("/health", lambda shown: shown["checks"]["serversAway"]["value"] == 0)
+    # As after a move that ended between its commit and the connecting: asked again, it goes on.
+    await two.call("POST", f"/units/{units['centro']}/whatsapp/disconnect", {}, 202)
+    again = await two.call("POST", f"/units/{units['centro']}/whatsapp/move", {"server": "evo-2"}, 202)
+    assert (again["evolutionServer"], again["status"]) == ("evo-2", "connecting")
     await two.call("POST", f"/units/{units['centro']}/archive", {})
     operator = two.whole.operator
     page = await operator.get("/console/servers")

@@ -124,31 +124,39 @@ class ServerCommands:
     async def move(self, unit: UnitId, target: str, leave_behind: bool = False) -> StoredLineState:
         """Move a unit: log out and delete its instance on the old server, create it on the other, begin to pair.
 
-        ``leave_behind``: though the old server does not do its part. What waits to be sent stays; what is uncertain is
-        for a person. Each step may be repeated. Raises UnknownUnit, UnknownServer, ServerPaused, MoveRefused,
-        UnitNotReady.
+        ``leave_behind``: though the old server does not do its part; what it posts is not believed for ever. What waits
+        to be sent stays; what is uncertain is for a person. Each step may be repeated, after whatever has ended an
+        earlier call. Raises UnknownUnit, UnknownServer, ServerPaused, MoveRefused, UnitNotReady, DatabaseUnavailable.
         """
-        active, to = self._commands.find(unit), None if self.find(target).name == ENVIRONMENT else target
-        if active.record.evolution_server == to:
-            raise MoveRefused(Sentence("the unit lives on {name} already", name=target))
-        self._registry.place(self._roster, target)
+        to = None if self.find(target).name == ENVIRONMENT else target
+        self._commands.find(unit)
         if unit in self._moving:
             raise MoveRefused("the unit is being moved already")
         self._moving.add(unit)
         try:
-            # As of now: by the end of the call somebody else may have moved the unit.
-            origin = active.record.evolution_server
-            await self._leave(active, active.evolution(self._client), leave_behind)
-            async with self._pool.connection() as conn, conn.transaction():
-                if not await evolution_servers.move_unit(conn, unit, origin, to):
-                    raise MoveRefused("somebody else has moved or closed the unit meanwhile; look, and ask again")
-            await self._commands.reload()
-            _LOG.info("A unit lives on another Evolution server", unit=str(unit), server=target)
-            if leave_behind:  # what is left there must not be believed for ever
-                await self._commands.rotate_secret(unit)
+            await self._commands.reload()  # an earlier call may have ended between its commit and its own
+            active = self._commands.find(unit)
+            if active.record.evolution_server != to:
+                await self._move(active, target, to, leave_behind)
+            elif active.state is not None and active.state.stored.wanted:
+                raise MoveRefused(Sentence("the unit lives on {name} already", name=target))
             return await self._commands.connect(unit)
         finally:
             self._moving.discard(unit)
+
+    async def _move(self, active: Unit, target: str, to: str | None, leave_behind: bool) -> None:
+        """Have a unit leave its server and live on another one."""
+        self._registry.place(self._roster, target)
+        # As of now: by the end of the call somebody else may have moved the unit.
+        unit, origin = active.id, active.record.evolution_server
+        await self._leave(active, active.evolution(self._client), leave_behind)
+        async with self._pool.connection() as conn, conn.transaction():
+            moved = await evolution_servers.move_unit(conn, unit, origin, to)
+            # What is left there must not be believed for ever.
+            if not moved or (leave_behind and await self._commands.store_new_secret(conn, active) is None):
+                raise MoveRefused("somebody else has moved or closed the unit meanwhile; look, and ask again")
+        await self._commands.reload()
+        _LOG.info("A unit lives on another Evolution server", unit=str(unit), server=target)
 
     async def _leave(self, unit: Unit, server: EvolutionClient, leave_behind: bool) -> None:
         """End the unit's session on ``server``, and delete its instance there. Raises MoveRefused, UnitNotReady."""

@@ -264,15 +264,23 @@ class UnitCommands:
 
     async def rotate_secret(self, unit: UnitId) -> float:
         """Give the unit a new webhook secret and register it; return until when the old one is valid (UTC seconds)."""
-        generation = self.find(unit).record.secret_generation + 1
+        active = self.find(unit)
         async with self._pool.connection() as conn:
-            new_digest = digest_secret(self._secret_of(unit, generation))
-            until = await rotate_secret(conn, unit, generation, new_digest, self._policy.grace)
+            until = await self.store_new_secret(conn, active)
         await self.reload()
         if until is None:
             raise UnitNotReady("somebody else rotated the secret at the same moment; look, and try again")
         self._roster.send_event(self.find(unit), RegistrationOutdated())
         return until
+
+    async def store_new_secret(self, conn: Connection, unit: Unit) -> float | None:
+        """Store a unit's next webhook secret; return until when the old one is valid (UTC seconds).
+
+        None: somebody else was first. The caller reloads, and has the new one registered.
+        """
+        generation = unit.record.secret_generation + 1
+        new_digest = digest_secret(self._secret_of(unit.id, generation))
+        return await rotate_secret(conn, unit.id, generation, new_digest, self._policy.grace)
 
     def find(self, unit: UnitId) -> Unit:
         """The active unit. Raises UnknownUnit."""
