@@ -90,6 +90,25 @@ async def test_a_line_says_that_its_server_is_away_and_is_asked_at_once_when_it_
     assert stack.counters.total("unexpected_disconnects") == 0
 
 
+async def test_what_a_line_shows_is_not_recorded_before_its_server_was_asked_once(watched: Watched) -> None:
+    stack, evolution, server = watched.stack, watched.evolution, watched.stack.roster.server
+    server.unknown = True
+    unit = await stack.add_unit("loja")
+    await stack.send(unit, "connection.update", {"state": "open", "statusReason": 200})
+    await until(lambda: unit.state is not None and unit.state.stored.phase is Phase.OPEN)
+    evolution.take_down()
+    history = "select number, phase, reason from zapline.line_changes order by number"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watched.watch.run)
+        await stack.wait_for_rows(history, [(1, "backing_off", "evolution_unavailable")])
+        nursery.cancel_scope.cancel()
+    evolution.bring_up()
+    server.away_since, server.unknown = None, True
+    await watched.watch.note(answers=True)
+    told = [(1, "backing_off", "evolution_unavailable"), (2, "open", "scan_completed")]
+    await stack.wait_for_rows(history, told)
+
+
 @pytest.mark.parametrize(
     ("fault", "answers"), [("hang", False), ("html", False), ("license", False), ("throttle", True)]
 )

@@ -181,6 +181,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
     servers = EvolutionServers(settings, secrets.master, counters, clock)
     crashed = partial(counters.add, "actor_crashes")
     roster = Roster(dispatcher, _roster_policy(settings), crashed, clock, servers.registry.standing)
+    roster.server.unknown = True  # until its watch has asked it
     async with AsyncExitStack() as stack:
         directory = settings.state_dir / "journal"
         journal = await stack.enter_async_context(Journal.open(directory, on_committed=dispatcher.dispatch))

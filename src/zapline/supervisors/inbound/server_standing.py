@@ -15,6 +15,8 @@ class ServerStanding:
 
     away_since: float | None = None
     """None: it answers, or nothing is known yet."""
+    unknown: bool = False
+    """Nothing is known yet: its watch has just begun."""
     version: str | None = None
     name: str | None = None
     """None: the server that the environment names."""
@@ -25,7 +27,7 @@ class ServerStanding:
 
     def shown(self, stored: StoredLineState) -> StoredLineState:
         """The line as it is shown: one whose server is away says so, whatever was last heard of it."""
-        if self.away_since is None or not stored.wanted or stored.phase not in _NEEDS_SERVER:
+        if self.away_since is None or not _needs_server(stored):
             return stored
         return replace(
             stored,
@@ -35,6 +37,14 @@ class ServerStanding:
             qr_code=None,
             pairing_code=None,
         )
+
+    def leaves_open(self, stored: StoredLineState) -> bool:
+        """Whether nobody knows yet what the line shows: that follows from the watch's first verdict."""
+        return self.unknown and _needs_server(stored)
+
+
+def _needs_server(stored: StoredLineState) -> bool:
+    return stored.wanted and stored.phase in _NEEDS_SERVER
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,9 @@ class Unit:
     @property
     def shows_news(self) -> bool:
         """Whether the line shows what its history does not hold yet."""
-        return self.state is not None and _shows(self.server.shown(self.state.stored)) != self.recorded
+        if self.state is None or self.server.leaves_open(self.state.stored):
+            return False
+        return _shows(self.server.shown(self.state.stored)) != self.recorded
 
     def note_recorded(self, changes: Sequence[LineChange]) -> None:
         """Note that the database holds these changes of the line."""
@@ -151,7 +153,12 @@ class TurnResult:
         """As of ``state_machine.Step``, for any event of the turn."""
 
     def note_shown(self, unit: Unit, wall: float, *, again: bool = False) -> None:
-        """Note what the line shows since ``wall`` (UTC seconds), if it is news; ``again``: also if it is none."""
+        """Note what the line shows since ``wall`` (UTC seconds), if it is news; ``again``: also if it is none.
+
+        Not before it is known whether the server is there.
+        """
+        if unit.server.leaves_open(self.state.stored) and not again:
+            return
         shown, last = unit.server.shown(self.state.stored), self.changes[-1] if self.changes else None
         if again or _shows(shown) != (_shows(last) if last is not None else unit.recorded):
             number = (last.number if last is not None else unit.changes_stored) + 1

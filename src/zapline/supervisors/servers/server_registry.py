@@ -166,7 +166,7 @@ class ServerRegistry:
             if known is not None and _address(known.record) == _address(record):
                 known.record = record
                 continue
-            standing = known.standing if known is not None else ServerStanding(name=name)
+            standing = known.standing if known is not None else ServerStanding(name=name, unknown=True)
             if known is not None:
                 known.scope.cancel()
             self._servers[name] = self._begin(record, standing)
@@ -177,7 +177,8 @@ class ServerRegistry:
         if key is None:
             _LOG.error("The key of an Evolution server cannot be read; store it again", server=record.name)
         clients = self._connect(record.url or "", key or "")
-        standing.client, standing.away_since, standing.version = clients.calls, None, None
+        # Whether it is away its watch says, of the new address as of the old one: lines are told of each change.
+        standing.client, standing.version = clients.calls, None
         server = _Server(record, standing, clients)
         if self._nursery is not None:
             self._nursery.start_soon(self._watch, server, name=f"server {record.name}")

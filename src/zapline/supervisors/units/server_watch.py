@@ -15,6 +15,7 @@ from zapline.evolution.client.failures import EvolutionFailure, GatewayFailed, N
 from zapline.evolution.client.response_parser import ServerInfo
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.server_standing import ServerStanding
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.roster import Roster
 
 WATCH_EVERY = 2.5
@@ -63,7 +64,11 @@ class ServerWatch:
     async def note(self, answers: bool) -> None:
         """Take in whether the server answers; tell all lines if that has changed."""
         standing = self._standing
+        first, standing.unknown = standing.unknown, False
         if answers == (standing.away_since is None):
+            if first:
+                for unit in self._own_units():
+                    unit.mailbox.rouse()  # what it shows is known from now on
             return
         if answers:
             away = self._clock() - (standing.away_since or 0.0)
@@ -78,14 +83,16 @@ class ServerWatch:
             await self._tell_units(returned=False)
 
     async def _tell_units(self, returned: bool) -> None:
-        own = [unit for unit in self._roster.units() if unit.server is self._standing]
-        for number, unit in enumerate(own):
+        for number, unit in enumerate(self._own_units()):
             if returned and unit.state is not None and unit.state.stored.wanted:
                 self._roster.send_event(unit, ServerReturned())
             self._roster.publish_status(unit)
             unit.mailbox.rouse()  # what it shows now belongs to its line's history
             if number % _UNITS_AT_ONCE == _UNITS_AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
+
+    def _own_units(self) -> list[Unit]:
+        return [unit for unit in self._roster.units() if unit.server is self._standing]
 
     async def _answers(self) -> bool:
         """Whether the server answers; an answer that is not Evolution's own says nothing about it being away."""
