@@ -11,7 +11,9 @@ from uuid import UUID, uuid4
 import structlog
 import trio
 
-from zapline.domain.errors import PositionRefused, RemoteError
+from zapline.domain.errors import PositionRefused, RemoteError, TooLateToCall
+from zapline.domain.outbox.send_outcomes import CALL_WITHIN
+from zapline.domain.timestamps import Moment
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.leader import DatabasePlace, find_place, read_clock, stay_engine, take_epoch
@@ -78,6 +80,15 @@ class WriterStanding:
     def is_proven(self) -> bool:
         """Whether no other process can lead yet: the server has heard of this one a short time ago."""
         return self.uptime() < self.proven_until
+
+    def refuse_late_call(self, since: Moment, now: Moment) -> None:
+        """Raise TooLateToCall where somebody else may lead, or so much time has passed that he may have led meanwhile.
+
+        ``since``: when the database let the call be made. The wall clock counts the time in which the whole machine
+        slept, too.
+        """
+        if max(now.mono - since.mono, now.wall - since.wall) > CALL_WITHIN or not self.is_proven:
+            raise TooLateToCall
 
     async def take(self, connection: Connection) -> None:
         """Begin a new epoch, as a new node that owns all units. The caller holds the lock.

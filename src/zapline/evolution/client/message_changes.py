@@ -4,7 +4,7 @@ Both calls send a message of their own to WhatsApp before they touch Evolution's
 one ``try`` there: an error of the server (500) proves nothing, unless it says that there was no connection.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -35,25 +35,28 @@ class MessageChanger:
                 return MessageKey(external_id, key["remoteJid"], key.get("fromMe") is True)
         return None
 
-    async def edit(self, name: str, key: MessageKey, text: str, now: float) -> Mapping[str, Any]:
+    async def edit(
+        self, name: str, key: MessageKey, text: str, now: float, begin: Callable[[], None] | None = None
+    ) -> Mapping[str, Any]:
         """Give a message a new text, once; returns the data of the event that tells of it.
 
-        ``now`` (UTC seconds) is the time of the edit where the answer names none. Raises ``EvolutionFailure``; if
+        ``now`` (UTC seconds) is the time of the edit where the answer names none. ``begin`` is called right before the
+        first byte is written; where it raises, nothing is changed. Raises ``EvolutionFailure``; if
         cancelled, it may have been edited.
         """
         own = {"id": key.external_id, "remoteJid": key.remote_jid, "fromMe": key.from_me}
         body = {"number": key.remote_jid, "key": own, "text": text}
-        answer = await self._client.call("POST", _path("chat/updateMessage", name), body)
+        answer = await self._client.call("POST", _path("chat/updateMessage", name), body, begin=begin)
         told = _protocol_message(answer)
         at = told.get("timestampMs") or str(int(now * 1000))
         content = told.get("editedMessage")
         edited = content if isinstance(content, dict) and content else {"conversation": text}
         return {"key": own, "type": "MESSAGE_EDIT", "editedMessage": edited, "timestampMs": at}
 
-    async def delete(self, name: str, key: MessageKey) -> Mapping[str, Any]:
+    async def delete(self, name: str, key: MessageKey, begin: Callable[[], None] | None = None) -> Mapping[str, Any]:
         """Delete a message for everyone, once; returns the data of the event that tells of it. Raises as ``edit``."""
         own = {"id": key.external_id, "remoteJid": key.remote_jid, "fromMe": key.from_me}
-        await self._client.call("DELETE", _path("chat/deleteMessageForEveryone", name), own)
+        await self._client.call("DELETE", _path("chat/deleteMessageForEveryone", name), own, begin=begin)
         return {"key": own, "status": "DELETED"}
 
 

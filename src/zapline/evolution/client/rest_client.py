@@ -65,6 +65,7 @@ MAX_MEDIA_BYTES = 100 * 1024 * 1024
 KEEPALIVE = 2.0
 """Seconds. Node closes idle connections after 5 s, and a request written to a closing one is an uncertain send."""
 _Begin = Callable[[], None] | None
+"""Called right before the first byte is written; where it raises, nothing is sent."""
 _Take = Callable[[bytes], Awaitable[None]] | None
 _Query = Mapping[str, str] | None
 _IN_THREAD_ABOVE = 256 * 1024
@@ -205,7 +206,6 @@ class EvolutionClient:
 
         ``message_id``: the WhatsApp id that it is to have; whether the server honours it shows in the answer.
         ``typing``: seconds for which Evolution shows that the line is typing before a text; it answers later by them.
-        ``begin`` is called right before the first byte is written; where it raises, nothing is sent.
         Never repeated: the verdict of the failure says whether the message may have been sent. Only if a server of
         the other dialect refuses the form of the request, and so has sent nothing, is it sent again in that dialect,
         within the same deadline. Raises ``InvalidRequest`` also where Evolution has no request for the content. If
@@ -322,10 +322,12 @@ class EvolutionClient:
         body: Mapping[str, Any] | None = None,
         query: _Query = None,
         seconds: float | None = None,
+        begin: _Begin = None,
     ) -> Any:
         """Make one request and return its JSON. Raises ``EvolutionFailure``, also for 200 with ``{"error": true}``."""
         content = None if body is None else msgspec.json.encode(body)
-        status, headers, response = await self._request(method, path, content, query, seconds or self._policy.call)
+        seconds = seconds or self._policy.call
+        status, headers, response = await self._request(method, path, content, query, seconds, begin)
         if not 200 <= status < 300:
             raise classify_response(status, response, headers)
         if len(response) > _IN_THREAD_ABOVE:

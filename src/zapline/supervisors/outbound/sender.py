@@ -14,7 +14,6 @@ from zapline.domain.outbox.contents import File
 from zapline.domain.outbox.pacing import Pacer
 from zapline.domain.outbox.quiet_hours import day_began
 from zapline.domain.outbox.send_outcomes import (
-    CALL_WITHIN,
     HIDDEN_NUMBER,
     TOO_LATE,
     UPLOAD_MISSING,
@@ -334,14 +333,7 @@ class Sender:
             await support.learn(send_route(content), honoured)
 
     def _refuse_if_late(self, claimed_at: Moment) -> None:
-        """Raise TooLateToCall where somebody else may lead, or so much time has passed that he may have led meanwhile.
-
-        The wall clock counts the time in which the whole machine slept, too.
-        """
-        now = self._context.moment()
-        waited = max(now.mono - claimed_at.mono, now.wall - claimed_at.wall)
-        if waited > CALL_WITHIN or not self._context.standing.is_proven:
-            raise TooLateToCall
+        self._context.standing.refuse_late_call(claimed_at, self._context.moment())
 
     async def _call(
         self, call: SendCall, claimed: ClaimedSend, media: bytes | None, at: Moment, typing: float

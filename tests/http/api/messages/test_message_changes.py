@@ -12,6 +12,7 @@ from zapline.evolution.client.rest_client import EvolutionClient, open_http_clie
 from zapline.sql.outbound import message_changes
 from zapline.sql.postgres.nodes import Ownership
 from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.leadership import WriterStanding
 from zapline.supervisors.outbound.changes.change_lookup import ChangeLookup
 from zapline.supervisors.outbound.changes.message_changes import AT_ONCE, ChangesHeld, MessageChanges
 
@@ -65,6 +66,13 @@ async def test_changes_are_braked_and_those_repeated_do_not_starve_each_other(ap
             await changes.delete(unit, UUID(str(message)))
         unit.held = of_now
         assert await api.sql("select id from zapline.message_changes") == []
+        uptimes = iter([0.0, 2.0])  # its lead is over after the first look, before the first byte
+        standing = WriterStanding(uptime=lambda: next(uptimes), proven_until=1.0)
+        late = MessageChanges(pool, client, api.intake, time.time, standing=standing)
+        with pytest.raises(ChangesHeld):
+            await late.delete(unit, UUID(str(message)))
+        gone = "delete from zapline.message_changes returning state, failure"
+        assert [tuple(row) for row in await api.sql(gone)] == [("failed", "claim_too_old")]
         await plant()
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:

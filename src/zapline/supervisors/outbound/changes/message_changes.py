@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from uuid import UUID, uuid4
 
 import structlog
 import trio
 
-from zapline.domain.errors import LocalError
+from zapline.domain.errors import LocalError, TooLateToCall
 from zapline.domain.ids import UnitId
 from zapline.domain.messages.message_changes import Changeable, refusal_of_deletion, refusal_of_edit
+from zapline.domain.outbox.send_outcomes import TOO_LATE
 from zapline.domain.outbox.work_states import WorkState
 from zapline.domain.text import Sentence
+from zapline.domain.timestamps import Moment
 from zapline.evolution.client.failures import EvolutionFailure
 from zapline.evolution.client.message_changes import DELETED, EDITED, MessageChanger, changed_nothing, event_body
 from zapline.evolution.client.rest_client import EvolutionClient, MessageKey
@@ -22,6 +25,7 @@ from zapline.sql.outbound.message_changes import Begun, ChangeKind, ChangeState,
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.leadership import WriterStanding
 from zapline.supervisors.outbound.changes.change_lookup import FIRST_LOOK
 from zapline.supervisors.outbound.message_composition import remote_jid
 from zapline.supervisors.outbound.submission import UnknownMessage
@@ -69,7 +73,7 @@ class Asked:
 
 
 class MessageChanges:
-    """``pool`` is the engine's; ``clock`` returns UTC seconds."""
+    """``pool`` is the engine's; ``clock`` returns UTC seconds; ``standing``: of this process, None: not asked."""
 
     def __init__(
         self,
@@ -78,12 +82,14 @@ class MessageChanges:
         intake: Intake,
         clock: Callable[[], float],
         new_id: Callable[[], UUID] = uuid4,
+        standing: WriterStanding | None = None,
     ) -> None:
         self._pool = pool
         self._client = client
         self._intake = intake
         self._clock = clock
         self._new_id = new_id
+        self._standing = standing or WriterStanding()
         self._full_at: dict[UnitId, float] = {}  # monotonic time at which the unit may change ``AT_ONCE`` again
 
     async def edit(self, unit: Unit, message: UUID, text: str) -> Asked:
@@ -119,14 +125,15 @@ class MessageChanges:
         key = await changer.stored_key(instance, target.external_id)
         key = key or MessageKey(target.external_id, remote_jid(chat), True)
         with trio.CancelScope(shield=True):
-            change, now = self._new_id(), self._clock()
+            change, at = self._new_id(), self._moment()
             async with self._pool.connection() as conn:
-                due = now + _CALL_SECONDS
-                begun = await message_changes.begin(conn, unit.id, id, change, kind, text, now, due, unit.held)
+                due = at.wall + _CALL_SECONDS
+                begun = await message_changes.begin(conn, unit.id, id, change, kind, text, at.wall, due, unit.held)
             if begun is Begun.YES:
-                await self._call(unit, changer, key, change, kind, text)
+                begin = partial(self._refuse_if_late, at)
+                await self._call(unit, changer, key, change, kind, text, begin)
         if begun is Begun.NOT_OURS:
-            raise ChangesHeld("another process has taken over the unit: ask again")
+            raise _taken_over()
         if begun is Begun.UNDER_WAY:
             raise ChangeUnderWay("another change of this message is under way")
         return await self._asked(unit, id, kind, text)
@@ -156,25 +163,45 @@ class MessageChanges:
             raise ChangeUnderWay("another change of this message is under way")
         return await self._asked(unit, id, kind, text)
 
+    def _moment(self) -> Moment:
+        return Moment(self._clock(), trio.current_time())
+
+    def _refuse_if_late(self, since: Moment) -> None:
+        self._standing.refuse_late_call(since, self._moment())
+
     async def _call(
-        self, unit: Unit, changer: MessageChanger, key: MessageKey, change: UUID, kind: ChangeKind, text: str | None
+        self,
+        unit: Unit,
+        changer: MessageChanger,
+        key: MessageKey,
+        change: UUID,
+        kind: ChangeKind,
+        text: str | None,
+        begin: Callable[[], None],
     ) -> None:
-        """Make the call, once; store how it ended. Raises EvolutionFailure where certainly nothing was changed."""
-        instance, state, failure = unit.record.instance, ChangeState.UNCERTAIN, None
+        """Make the call, once; store how it ended.
+
+        Raises EvolutionFailure and ChangesHeld where certainly nothing was changed.
+        """
+        instance, state, code = unit.record.instance, ChangeState.UNCERTAIN, None
+        failure: EvolutionFailure | ChangesHeld | None = None
         try:
+            begin()
             if kind is ChangeKind.EDIT:
                 assert text is not None
-                event, data = EDITED, await changer.edit(instance, key, text, self._clock())
+                event, data = EDITED, await changer.edit(instance, key, text, self._clock(), begin)
             else:
-                event, data = DELETED, await changer.delete(instance, key)
+                event, data = DELETED, await changer.delete(instance, key, begin)
+        except TooLateToCall:
+            failure, code, state = _taken_over(), TOO_LATE, ChangeState.FAILED
         except EvolutionFailure as failed:
-            failure = failed
+            failure, code = failed, failed.code
             state = ChangeState.FAILED if changed_nothing(failed) else ChangeState.UNCERTAIN
         else:
             own = unit.state.stored.owner_jid if unit.state is not None else None
             if await self._intake.accept(unit, event, event_body(event, instance, own, data)):
                 state = ChangeState.DONE
-        now, code = self._clock(), failure.code if failure is not None else None
+        now = self._clock()
         async with self._pool.connection() as conn:
             look_at = now + FIRST_LOOK if state is ChangeState.UNCERTAIN else None
             await message_changes.end_call(conn, change, state, code, now, look_at)
@@ -200,3 +227,7 @@ class MessageChanges:
 def _shows(target: ChangeTarget, kind: ChangeKind, text: str | None) -> bool:
     """Whether the message is as it was asked to be."""
     return target.deleted if kind is ChangeKind.DELETE else target.text == text and not target.deleted
+
+
+def _taken_over() -> ChangesHeld:
+    return ChangesHeld("another process has taken over the unit: ask again")
