@@ -81,6 +81,21 @@ async def test_a_unit_never_lives_on_a_server_that_is_gone(database: str) -> Non
         assert [server.weight for server in await load_servers(first)] == [70]
 
 
+async def test_behind_a_new_address_the_store_proves_nothing_of_what_was_called_before(database: str) -> None:
+    async with engine(database) as conn:
+        async with conn.transaction():
+            await insert_server(conn, "evo-2", "http://two", SEALED, 100)
+        units = [await add_unit(conn, "evo-2"), await add_unit(conn, None)]
+        await conn.execute("update zapline.unit_whatsapp_connections set store_kept = true")
+        trusted = "select store_kept, evolution_server_since is null from zapline.unit_whatsapp_connections"
+        for url, kept in (("http://two", [(True, True)]), ("http://three", [(None, False)])):
+            async with conn.transaction():
+                await change_server(conn, "evo-2", ServerChange(url=url, sealed_key=SEALED))
+            for unit, expected in zip(units, (kept, [(True, True)]), strict=True):
+                rows = await conn.fetch(f"{trusted} where unit_id = '{unit}'")
+                assert [tuple(row) for row in rows] == expected
+
+
 async def test_the_environments_server_is_paused_but_has_no_address_and_never_goes(database: str) -> None:
     async with engine(database) as conn:
         assert await load_servers(conn) == []

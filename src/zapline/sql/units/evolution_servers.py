@@ -81,9 +81,15 @@ async def insert_server(conn: Connection, name: str, url: str, sealed_key: bytes
 
 
 async def change_server(conn: Connection, name: str, change: ServerChange) -> None:
-    """Change a server. Raises UnknownServer, ServerExists (the address is another server's)."""
+    """Change a server. Raises UnknownServer, ServerExists (the address is another server's).
+
+    Behind a new address the store proves nothing of what its units have called before.
+    """
     if name == ENVIRONMENT:
         await _SQL.execute(conn, "keep_environment")
+    if change.url is not None:
+        await _SQL.rows(conn, "lock_for_removal", name=name)
+        await _SQL.execute(conn, "distrust_store", name=name, url=change.url)
     values = {"url": change.url, "sealed_key": change.sealed_key, "weight": change.weight, "paused": change.paused}
     try:
         row = await _SQL.one(conn, "change_server", name=name, **values)

@@ -39,6 +39,15 @@ update zapline.evolution_servers
  where name = %(name)s and removed_at is null
 returning name;
 
+-- name: distrust_store
+-- The units of a server that gets another address: what stands behind it may be another server, whose store proves
+-- nothing of what was called before.
+update zapline.unit_whatsapp_connections c
+   set evolution_server_since = now(), store_kept = null
+  from zapline.evolution_servers s
+ where s.name = %(name)s and s.removed_at is null and s.url is distinct from %(url)s::text
+   and c.evolution_server = s.name and c.archived_at is null;
+
 -- name: lock_server
 -- Locks a server at work against its removal; no row where there is none.
 select name from zapline.evolution_servers where name = %(name)s and removed_at is null for share;
