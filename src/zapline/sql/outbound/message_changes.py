@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
+from typing import Any
 from uuid import UUID
 
 from zapline.domain.ids import ExternalId, UnitId
@@ -147,26 +148,33 @@ async def list_due(
     return due
 
 
-async def end_archived(conn: Connection, ids: Collection[UUID], now: float) -> set[UUID]:
-    """End those whose units are archived, as unknown: their servers are not asked any more. Returns them."""
-    return {row.id for row in await _SQL.rows(conn, "end_archived", ids=list(ids), now=now)}
+async def end_archived(conn: Connection, ids: Collection[UUID], now: float, held: Ownership) -> set[UUID]:
+    """End those whose units are archived, as unknown: their servers are not asked any more. Returns them.
 
-
-async def settle_shown(conn: Connection, ids: Collection[UUID], now: float) -> set[UUID]:
-    """End those whose message shows what was asked for; return them."""
-    return {row.id for row in await _SQL.rows(conn, "settle_shown", ids=list(ids), now=now)}
-
-
-async def look_later(conn: Connection, looks: Sequence[tuple[UUID, int, float | None]], now: float) -> int:
-    """Store when each is looked for again (id, how often it was, when); without a time, nobody can tell.
-
-    Returns how many are unknown for good.
+    Only while ``held`` holds, as the two below.
     """
-    rows = [{"id": id, "looks": count, "look_at": at} for id, count, at in looks]
-    if not rows:
-        return 0
-    found = await _SQL.rows(conn, "look_later", rows=as_json(rows), now=now)
+    return {row.id for row in await _fenced(conn, "end_archived", held, ids=list(ids), now=now)}
+
+
+async def settle_shown(conn: Connection, ids: Collection[UUID], now: float, held: Ownership) -> set[UUID]:
+    """End those whose message shows what was asked for; return them."""
+    return {row.id for row in await _fenced(conn, "settle_shown", held, ids=list(ids), now=now)}
+
+
+async def look_later(
+    conn: Connection, looks: Sequence[tuple[DueChange, int, float | None]], now: float, held: Ownership
+) -> int:
+    """Store when each is looked for again (how often it was by now, when); without a time, nobody can tell.
+
+    Returns how many are unknown for good. One that was looked for meanwhile stays.
+    """
+    rows = [{"id": each.id, "looks": each.looks, "next": count, "look_at": at} for each, count, at in looks]
+    found = await _fenced(conn, "look_later", held, rows=as_json(rows), now=now) if rows else []
     return sum(row.state == ChangeState.UNKNOWN for row in found)
+
+
+async def _fenced(conn: Connection, statement: str, held: Ownership, **values: object) -> Sequence[Any]:
+    return [] if held.over else await _SQL.rows(conn, statement, **values, **held.arguments)
 
 
 async def list_changes(

@@ -69,6 +69,7 @@ update zapline.message_changes x
        ended_at = to_timestamp(%(now)s)
   from zapline.units u
  where x.id = any(%(ids)s) and x.state in ('calling', 'uncertain') and u.id = x.unit_id and u.archived_at is not null
+   and zapline.owns(%(owner)s, %(since)s, x.unit_id)
 returning x.id;
 
 -- name: settle_shown
@@ -76,19 +77,21 @@ returning x.id;
 update zapline.message_changes x
    set state = 'done', failure = null, text = null, look_at = null, ended_at = to_timestamp(%(now)s)
   from zapline.messages m
- where x.id = any(%(ids)s) and x.state in ('calling', 'uncertain') and m.id = x.message_id and
+ where x.id = any(%(ids)s) and x.state in ('calling', 'uncertain') and m.id = x.message_id
+   and zapline.owns(%(owner)s, %(since)s, x.unit_id) and
        -- include: shows
 returning x.id;
 
 -- name: look_later
 -- It could not be told now: it is looked for again, or nobody can tell.
 update zapline.message_changes x
-   set state = case when r.look_at is null then 'unknown' else 'uncertain' end, looks = r.looks,
+   set state = case when r.look_at is null then 'unknown' else 'uncertain' end, looks = r.next,
        look_at = to_timestamp(r.look_at), failure = coalesce(x.failure, 'no_answer'),
        text = case when r.look_at is not null then x.text end,
        ended_at = case when r.look_at is null then to_timestamp(%(now)s) end
-  from jsonb_to_recordset(%(rows)s) as r(id uuid, looks smallint, look_at float8)
- where x.id = r.id and x.state in ('calling', 'uncertain')
+  from jsonb_to_recordset(%(rows)s) as r(id uuid, looks smallint, next smallint, look_at float8)
+ where x.id = r.id and x.state in ('calling', 'uncertain') and x.looks = r.looks
+   and zapline.owns(%(owner)s, %(since)s, x.unit_id)
 returning x.id, x.state;
 
 -- name: list_changes

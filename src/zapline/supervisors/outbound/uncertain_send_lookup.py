@@ -138,18 +138,19 @@ class UncertainSendLookup:
         return self._limiters.setdefault(server, trio.CapacityLimiter(self._policy.units_at_once))
 
     async def _leave_unreadable(self, id: UnitId, sends: Sequence[UncertainSend]) -> list[UncertainSend]:
-        """Leave to a person what was called before the unit was moved: its server's store proves nothing of that.
+        """Leave to a person what was called before the unit was moved, or its server's address changed.
 
-        Returns the others.
+        The store that is there now proves nothing of that. Returns the others.
         """
         unit = self._roster.get(id)
         since = unit.record.evolution_server_since if unit is not None else None
-        if since is None:
+        if unit is None or since is None:
             return list(sends)
         before = [send for send in sends if send.started_at is None or send.started_at < since]
         if before:
             async with self._pool.connection() as conn:
-                later, waiting = await uncertain_sends.schedule_next_lookup(conn, [(send, None) for send in before])
+                forgone = [(send, None) for send in before]
+                later, waiting = await uncertain_sends.schedule_next_lookup(conn, forgone, unit.held)
             self._report(id, len(before), 0, later, waiting)
         return [send for send in sends if send not in before]
 

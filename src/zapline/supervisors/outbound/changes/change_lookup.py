@@ -13,6 +13,7 @@ from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.sql.journal.journal import Journal
 from zapline.sql.outbound import message_changes
 from zapline.sql.outbound.message_changes import DueChange
+from zapline.sql.postgres.nodes import UNCHECKED
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
@@ -99,9 +100,10 @@ class ChangeLookup:
     async def look(self, id: UnitId, due: Sequence[DueChange]) -> None:
         """Look once for these changes of a unit. Raises RemoteError where the database is away."""
         unit, ids = self._roster.get(id), {each.id for each in due}
+        held = unit.held if unit is not None else UNCHECKED
         async with self._pool.connection() as conn:
-            settled = await message_changes.settle_shown(conn, ids, self._now())
-            ended = await message_changes.end_archived(conn, ids - settled, self._now())
+            settled = await message_changes.settle_shown(conn, ids, self._now(), held)
+            ended = await message_changes.end_archived(conn, ids - settled, self._now(), held)
         left = [each for each in due if each.id not in settled | ended]
         since, until = unit.record.evolution_server_since if unit is not None else None, self._now() - _LONGEST
         # The store of the server to which a unit was moved since proves nothing.
@@ -111,9 +113,10 @@ class ChangeLookup:
         if left:
             now = self._now()
             async with self._pool.connection() as conn:
-                found = await message_changes.settle_shown(conn, {each.id for each in asked}, now) if asked else found
-                rest = [(each.id, *self._next(each, asked, lost, now)) for each in left if each.id not in found]
-                unknown = await message_changes.look_later(conn, rest, now)
+                if asked:
+                    found = await message_changes.settle_shown(conn, {each.id for each in asked}, now, held)
+                rest = [(each, *self._next(each, asked, lost, now)) for each in left if each.id not in found]
+                unknown = await message_changes.look_later(conn, rest, now, held)
         self._report(id, len(due), len(settled) + len(found), len(ended) + unknown)
 
     async def _read(self, unit: Unit | None, changes: Sequence[DueChange]) -> list[DueChange]:
