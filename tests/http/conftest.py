@@ -241,11 +241,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
 
         client_of_evolution = EvolutionClient(http, evolution.url, evolution.api_key)
 
-        def client_of(unit: UnitId) -> EvolutionClient:
-            found = roster.get(unit)
-            return found.evolution(client_of_evolution) if found is not None else client_of_evolution
-
-        calls = LineCalls(client_of_evolution, address_of, counters, client_of)
+        calls = LineCalls(client_of_evolution, address_of, counters, roster.server_of)
         feed = LiveFeed()
         streams = EventStreams(feed, revocations=identity.invalidations)
         opening = open_notifications(b"k" * 32, True, engine_pool, commands, leadership, counters, feed, api_pool)

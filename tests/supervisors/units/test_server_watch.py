@@ -1,5 +1,6 @@
 """One watch tells all lines whether their server answers; what a line shows follows from it."""
 
+import gc
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from zapline.evolution.client.call_policy import CallPolicy
 from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.supervisors.health.line_checks import check_lines
-from zapline.supervisors.inbound.server_standing import ServerStanding
+from zapline.supervisors.inbound.server_standing import PerServer, ServerStanding
 from zapline.supervisors.units import server_watch
 from zapline.supervisors.units.server_watch import WATCH_DEADLINE, WATCH_EVERY, ServerWatch
 
@@ -139,3 +140,15 @@ def test_only_a_wanted_line_that_needs_its_server_shows_its_absence(phase: Phase
             assert shown.qr_code is None
     standing.away_since = None
     assert standing.shown(stored) is stored
+
+
+def test_each_server_has_a_limiter_of_its_own_as_long_as_it_is_there() -> None:
+    limits, standing, other = PerServer(3), ServerStanding(), ServerStanding()
+    limiter = limits.of(standing)
+    standing.version = "2.4.0"
+    assert limits.of(standing) is limiter
+    assert limits.of(other) is not limiter
+    assert len(limits._limiters) == 2
+    del standing, other
+    gc.collect()
+    assert len(limits._limiters) == 0

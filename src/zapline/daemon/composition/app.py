@@ -226,7 +226,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         kept = (JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes), feed, secrets.sealer)
         about = (pool, journal, leadership, commands, roster, counters)
         housekeeping = Housekeeping(*about, *kept, inbound.losses, clock)
-        calls = LineCalls(client, secrets.webhook_address, counters, client_of)
+        calls = LineCalls(client, secrets.webhook_address, counters, roster.server_of)
         context = actor_context(settings, journal, recorder, calls, counters, dispatcher, inbound, outbound, feed)
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)

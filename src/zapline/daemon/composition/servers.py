@@ -37,11 +37,7 @@ class EvolutionServers:
     def client_of(self, roster: Roster, client: EvolutionClient) -> Callable[[UnitId], EvolutionClient]:
         """Tells the client of a unit's server; ``client`` is the one of the environment's."""
 
-        def find(id: UnitId) -> EvolutionClient:
-            unit = roster.get(id)
-            return unit.evolution(client) if unit is not None else client
-
-        return find
+        return lambda unit: roster.server_of(unit).client or client
 
     def report(self, roster: Roster) -> Callable[[], list[ServerReport]]:
         """How the servers are, for the health report."""

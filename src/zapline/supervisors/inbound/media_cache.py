@@ -27,7 +27,7 @@ from zapline.evolution.client.media_stream import fetch_wherever
 from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.inbound.server_standing import ServerStanding
+from zapline.supervisors.inbound.server_standing import PerServer
 from zapline.supervisors.inbound.unit_state import Unit
 
 MAX_FETCHES = 4
@@ -193,8 +193,7 @@ class MediaFetcher:
         self._evolution = evolution
         self._cache = MediaCache(directory, budget)
         self._counters = counters
-        self._fetches_at_once = fetches
-        self._limiters: dict[ServerStanding, trio.CapacityLimiter] = {}  # bounded by the number of servers
+        self._turns = PerServer(fetches)
         self._disk = trio.Lock()  # the cache is not thread-safe
         self._fetches: dict[str, _Fetch] = {}
         self._waiting = 0
@@ -218,7 +217,7 @@ class MediaFetcher:
             if fetch.failure is not None:
                 failed = fetch.failure
                 raise type(failed)(failed.detail, status=failed.status, retry_after=failed.retry_after)
-            async with self._limiters.setdefault(unit.server, trio.CapacityLimiter(self._fetches_at_once)):
+            async with self._turns.of(unit.server):
                 return await self._fetch(unit, external_id, name, fetch)
 
     async def drop(self, unit: UnitId, external_ids: Sequence[ExternalId]) -> None:

@@ -1,6 +1,9 @@
 """What is known of an Evolution server, and what a line that lives on it shows because of it."""
 
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+import trio
 
 from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.state import StoredLineState
@@ -9,7 +12,7 @@ from zapline.evolution.client.rest_client import EvolutionClient
 _NEEDS_SERVER = frozenset({Phase.OPEN, Phase.CONNECTING, Phase.PAIRING, Phase.BACKING_OFF})
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class ServerStanding:
     """One for each server, changed by its watch only. Times are UTC seconds."""
 
@@ -41,6 +44,21 @@ class ServerStanding:
     def leaves_open(self, stored: StoredLineState) -> bool:
         """Whether nobody knows yet what the line shows: that follows from the watch's first verdict."""
         return self.unknown and _needs_server(stored)
+
+
+class PerServer:
+    """So much at a time at each server: one that hangs holds up no other's units."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._limiters: WeakKeyDictionary[ServerStanding, trio.CapacityLimiter] = WeakKeyDictionary()
+
+    def of(self, server: ServerStanding) -> trio.CapacityLimiter:
+        """The limiter of a server, whatever its address and key are."""
+        limiter = self._limiters.get(server)
+        if limiter is None:
+            limiter = self._limiters[server] = trio.CapacityLimiter(self._size)
+        return limiter
 
 
 def _needs_server(stored: StoredLineState) -> bool:

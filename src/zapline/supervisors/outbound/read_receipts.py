@@ -13,7 +13,7 @@ from zapline.evolution.client.rest_client import EvolutionClient, MessageKey
 from zapline.sql.outbound import outbox, read_receipts
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.inbound.server_standing import ServerStanding
+from zapline.supervisors.inbound.server_standing import PerServer
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.message_composition import UnknownConversation, remote_jid
 
@@ -78,7 +78,7 @@ class ReplyReceipts:
         self._pool = pool
         self._counters = counters
         self._give, self._take = trio.open_memory_channel[tuple[Unit, UUID]](MAX_WAITING)
-        self._turns: dict[ServerStanding, trio.CapacityLimiter] = {}
+        self._turns = PerServer(_AT_ONCE)
 
     def note(self, unit: Unit, answer: SendAnswered) -> None:
         """A send call has ended. Never waits."""
@@ -93,7 +93,7 @@ class ReplyReceipts:
         """Mark until cancelled. What fails is counted, and made up for by the next reply in that conversation."""
         async with trio.open_nursery() as nursery:
             async for unit, message in self._take:
-                turns = self._turns.setdefault(unit.server, trio.CapacityLimiter(_AT_ONCE))
+                turns = self._turns.of(unit.server)
                 if turns.statistics().tasks_waiting < _MAX_OF_SERVER:
                     nursery.start_soon(self._mark, unit, message, turns)
                 else:

@@ -92,7 +92,7 @@ class SenderContext:
 
     def support_of(self, unit: Unit) -> MessageIdSupport:
         """What that server does with chosen ids."""
-        return self.support.of(self.client_of(unit))
+        return self.support.of(unit.server)
 
     def serves(self, unit: Unit) -> bool:
         """Whether the unit is still active, and this very object."""

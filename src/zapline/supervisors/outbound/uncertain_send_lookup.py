@@ -22,7 +22,7 @@ from zapline.sql.postgres.nodes import UNCHECKED
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
-from zapline.supervisors.inbound.server_standing import ServerStanding
+from zapline.supervisors.inbound.server_standing import PerServer
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.reconciliation.store_reader import ReadCounts, StoreReader
@@ -91,9 +91,7 @@ class UncertainSendLookup:
         self._policy = policy or LookupPolicy()
         self._reader = StoreReader(pool, client, intake, journal)
         self._in_progress: set[UnitId] = set()
-        self._limiters: dict[ServerStanding | None, trio.CapacityLimiter] = {}
-        """Of each server: one that hangs holds up no other's units."""
-        self._client = client
+        self._turns = PerServer(self._policy.units_at_once)
 
     async def run(self) -> None:
         """Look up due messages until cancelled; retry while the database is away."""
@@ -124,18 +122,13 @@ class UncertainSendLookup:
 
     async def _look_up_unit(self, id: UnitId, sends: Sequence[UncertainSend]) -> None:
         try:
-            async with self._limiter_of(id):
+            async with self._turns.of(self._roster.server_of(id)):
                 if readable := await self._leave_unreadable(id, sends):
                     await self._look_up(id, readable)
         except RemoteError as away:
             _LOG.debug("Uncertain messages must wait for the database", error=str(away))
         finally:
             self._in_progress.discard(id)
-
-    def _limiter_of(self, id: UnitId) -> trio.CapacityLimiter:
-        unit = self._roster.get(id)
-        server = unit.server if unit is not None else None
-        return self._limiters.setdefault(server, trio.CapacityLimiter(self._policy.units_at_once))
 
     async def _leave_unreadable(self, id: UnitId, sends: Sequence[UncertainSend]) -> list[UncertainSend]:
         """Leave to a person what was called before the unit was moved, or its server's address changed.
@@ -220,7 +213,7 @@ class UncertainSendLookup:
         """
         if self._support is None:
             return []
-        support = self._support.of(unit.evolution(self._client))
+        support = self._support.of(unit.server)
         async with self._pool.connection() as conn:
             provable = await uncertain_sends.list_provable(
                 conn, sends, began, self._policy.min_age, self._policy.ids_per_lookup

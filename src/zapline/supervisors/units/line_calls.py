@@ -33,6 +33,7 @@ from zapline.evolution.client.failures import (
 from zapline.evolution.client.response_parser import WebhookRegistration
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.inbound.server_standing import PerServer, ServerStanding
 from zapline.supervisors.units.registration import EVENTS_OF_2_2, WEBHOOK_EVENTS, differences, leads_to_us
 
 MAX_CONCURRENT_CALLS = 24
@@ -59,13 +60,15 @@ class LineCalls:
         client: EvolutionClient,
         address_of: Callable[[bytes, int], WebhookAddress],
         counters: Counters,
-        client_of: Callable[[UnitId], EvolutionClient] | None = None,
+        server_of: Callable[[UnitId], ServerStanding] | None = None,
     ) -> None:
-        """``client_of`` knows the client of a unit's server; without it all have ``client``."""
-        self._client_of = client_of or (lambda unit: client)
+        """``server_of`` knows a unit's server; without it all have ``client``, as those of the environment's have."""
+        environment = ServerStanding()
+        self._client = client
+        self._server_of = server_of or (lambda unit: environment)
         self._address_of = address_of
         self._counters = counters
-        self._limiters: dict[EvolutionClient, trio.CapacityLimiter] = {}  # bounded by the number of servers
+        self._turns = PerServer(MAX_CONCURRENT_CALLS)
 
     async def perform(
         self,
@@ -79,11 +82,9 @@ class LineCalls:
 
         ``secret_id``: unit id and generation. ``enforce``: set a webhook again that somebody has changed.
         """
-        client = self._client_of(UnitId(UUID(bytes=secret_id[0])))
-        limiter = self._limiters.get(client)
-        if limiter is None:
-            limiter = self._limiters[client] = trio.CapacityLimiter(MAX_CONCURRENT_CALLS)
-        async with limiter:
+        server = self._server_of(UnitId(UUID(bytes=secret_id[0])))
+        async with self._turns.of(server):
+            client = server.client or self._client
             self._counters.add("evolution_calls", action.value)
             try:
                 with trio.fail_after(CALL_DEADLINE):

@@ -1,5 +1,7 @@
 """Learns from answers whether the Evolution server honours the ids that Zapline chooses for messages; remembers it."""
 
+from weakref import WeakKeyDictionary
+
 import structlog
 import trio
 
@@ -7,6 +9,7 @@ from zapline.domain.errors import RemoteError
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.sql.outbound import message_id_support
 from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.inbound.server_standing import ServerStanding
 
 VERSION_FRESH = 600.0
 """Seconds for which the server's version is taken for granted while answers agree with what is known."""
@@ -25,15 +28,16 @@ class MessageIdSupport:
         """By (version, route). None: not read yet."""
         self._version: str | None = None
         self._version_until = float("-inf")
-        self._others: dict[EvolutionClient, MessageIdSupport] = {}  # bounded by the number of servers
+        self._others: WeakKeyDictionary[ServerStanding, MessageIdSupport] = WeakKeyDictionary()
 
-    def of(self, client: EvolutionClient) -> "MessageIdSupport":
-        """The one of another server, by its client."""
-        if client is self._client:
+    def of(self, server: ServerStanding) -> "MessageIdSupport":
+        """The one of another server; another one once that has another address or key."""
+        if server.client is None or server.client is self._client:
             return self
-        if client not in self._others:
-            self._others[client] = MessageIdSupport(self._pool, client)
-        return self._others[client]
+        found = self._others.get(server)
+        if found is None or found._client is not server.client:
+            found = self._others[server] = MessageIdSupport(self._pool, server.client)
+        return found
 
     async def learn(self, route: str, honoured: bool) -> None:
         """Note that the server has answered a send with the chosen id, or with one of its own. Never raises."""

@@ -76,6 +76,11 @@ class Roster:
     def get(self, unit: UnitId) -> Unit | None:
         return self._units.get(unit)
 
+    def server_of(self, unit: UnitId) -> ServerStanding:
+        """What is known of the server on which a unit lives; of one that is not here, the environment's."""
+        known = self._units.get(unit)
+        return known.server if known is not None else self.server
+
     def units(self) -> list[Unit]:
         """The active units, oldest first."""
         return [unit for unit in self._units.values() if unit.record.archived_at is None]

@@ -17,7 +17,7 @@ from zapline.sql.postgres.nodes import UNCHECKED
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
-from zapline.supervisors.inbound.server_standing import ServerStanding
+from zapline.supervisors.inbound.server_standing import PerServer
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.reconciliation.store_reader import StoreReader
@@ -62,8 +62,7 @@ class ChangeLookup:
         self._counters = counters
         self._reader = StoreReader(pool, client, intake, journal)
         self._in_progress: set[UnitId] = set()
-        self._limiters: dict[ServerStanding | None, trio.CapacityLimiter] = {}
-        """Of each server: one that hangs holds up no other's units."""
+        self._turns = PerServer(_UNITS_AT_ONCE)
 
     async def run(self) -> None:
         """Look for what is due until cancelled; the database may be away."""
@@ -87,10 +86,8 @@ class ChangeLookup:
             return {}
 
     async def _look_of(self, id: UnitId, due: Sequence[DueChange]) -> None:
-        unit = self._roster.get(id)
-        server = unit.server if unit is not None else None
         try:
-            async with self._limiters.setdefault(server, trio.CapacityLimiter(_UNITS_AT_ONCE)):
+            async with self._turns.of(self._roster.server_of(id)):
                 await self.look(id, due)
         except RemoteError as away:
             _LOG.debug("Changes of messages must wait for the database", error=str(away))
