@@ -37,15 +37,13 @@ async def claim_named_groups(conn: Connection, age: float, limit: int) -> list[N
     return [NamelessGroup(*row) for row in rows]
 
 
-async def store_subject(conn: Connection, id: UUID, subject: str, at: float) -> None:
-    """``at``: UTC seconds of the question."""
-    await _SQL.execute(conn, "store_subject", id=id, subject=subject, at=at)
+async def store_subjects(conn: Connection, subjects: Mapping[UUID, str], at: float, *, again: bool = False) -> None:
+    """Store subjects of groups. ``at``: UTC seconds of the question.
 
-
-async def store_subjects(conn: Connection, subjects: Mapping[UUID, str], at: float) -> None:
-    """The same of some groups, in one statement that touches only those that were called otherwise."""
+    It touches only those that were called otherwise; with ``again`` all, so that nothing older replaces them.
+    """
     rows = [{"id": id, "subject": subject} for id, subject in subjects.items()]
-    await _SQL.execute(conn, "store_subjects", rows=as_json(rows), at=at)
+    await _SQL.execute(conn, "store_subjects", rows=as_json(rows), at=at, again=again)
 
 
 async def postpone(conn: Connection, unit: UnitId, id: UUID, seconds: float) -> None:

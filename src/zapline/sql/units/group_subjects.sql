@@ -39,23 +39,15 @@ update zapline.contacts k
  where k.id = d.id
 returning k.id, k.unit_id, k.canonical, d.instance_id;
 
--- name: store_subject
--- The subject that Evolution has answered; a newer one stays.
-update zapline.contacts k
-   set (name, name_at, name_reports, subject_tries) = (
-       select zapline.last_name(n.reports), greatest(k.name_at, to_timestamp(%(at)s)), n.reports, 0
-         from (select zapline.newest_names(to_timestamp(%(at)s), jsonb_build_object(%(subject)s::text, %(at)s::float8),
-                                           k.name_at, zapline.known_names(k.name, k.name_reports)) as reports) n)
- where k.id = %(id)s;
-
 -- name: store_subjects
--- The subjects of some groups, where they differ; rows are locked in the order of their ids, as all else locks contacts.
+-- The subjects that Evolution has answered of some groups, where they differ or all; a newer one stays. Rows are locked in
+-- the order of their ids, as all else locks contacts.
 with told as (
     select r.id, r.subject from jsonb_to_recordset(%(rows)s::jsonb) as r(id uuid, subject text)
 ), locked as (
     select k.id, told.subject
       from told join zapline.contacts k on k.id = told.id
-     where k.name is distinct from told.subject
+     where k.name is distinct from told.subject or %(again)s
      order by k.id
        for no key update of k
 )

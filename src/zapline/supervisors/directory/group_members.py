@@ -143,7 +143,7 @@ class GroupMembers:
         async with self._pool.connection() as conn, conn.transaction():
             await groups.store_members(conn, unit.id, group.id, told.admins_only, members, at)
             if told.subject is not None:
-                await group_subjects.store_subject(conn, group.id, told.subject, at)
+                await group_subjects.store_subjects(conn, {group.id: told.subject}, at, again=True)
         _remember(self._asked_at, group.id, trio.current_time())
 
     async def _read(self, unit: UnitId, id: UUID) -> tuple[Group, list[Member]]:

@@ -89,7 +89,7 @@ class GroupSubjects:
         async with self._pool.connection() as conn:
             for group, answer, at in answers:
                 if isinstance(answer, str):
-                    await group_subjects.store_subject(conn, group.id, answer, at)
+                    await group_subjects.store_subjects(conn, {group.id: answer}, at, again=True)
                 elif answer.transient or answer.verdict is FailureVerdict.LINE:
                     await group_subjects.postpone(conn, group.unit, group.id, WAITS[0])
                 self._counters.add("group_subjects", "told" if isinstance(answer, str) else answer.code)
