@@ -174,7 +174,7 @@ class Trace:
     calls: Sequence[Call] = ()
     hooks: Sequence[Told] = ()
     line: Sequence[LineChange] = ()
-    """What the line has shown since the message was accepted, with the last change before."""
+    """What the line has shown since the message was accepted, with the last change before; none after its waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,11 +335,17 @@ def _call_steps(call: Call, number: int, work: Work) -> Iterator[Step]:
         yield Step(StepKind.SECOND, call.ended_at, number=number)
 
 
+def end_of_waiting(work: Work, calls: Sequence[Call]) -> float | None:
+    """Since when it does not wait for its line any more: its first call, or its end (UTC seconds). None: it does."""
+    begun = [call.started_at for call in calls]
+    over = [work.ended_at] if work.state is not WorkState.QUEUED and work.ended_at is not None else []
+    return min(begun + over, default=None)
+
+
 def _line_waits(trace: Trace, work: Work, now: float) -> Iterator[Step]:
     """Where the message was to be sent and the line was not open, before its first call."""
-    begun = min((call.started_at for call in trace.calls), default=None)
-    over = work.ended_at if work.state is not WorkState.QUEUED else None
-    end = min(at for at in (begun, over, now) if at is not None)
+    over = end_of_waiting(work, trace.calls)
+    end = min(over, now) if over is not None else now
     start = trace.received_at if trace.calls else max(trace.received_at, min(work.due_at, end))
     for change, after in zip_longest(trace.line, trace.line[1:]):
         since, until = max(change.at, start), min(after.at if after is not None else end, end)

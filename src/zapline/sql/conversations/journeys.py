@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from zapline.domain.ids import PROVIDER, UnitId, conversation_id
-from zapline.domain.journeys.journey import Call, Told, Trace, Work
-from zapline.domain.messages.delivery_status import DeliveryStatus
+from zapline.domain.journeys.journey import Call, Told, Trace, Work, end_of_waiting
 from zapline.domain.outbox.work_states import Lane, WorkState
+from zapline.sql.inbound.status_merge import told_of
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries, as_json, from_row
@@ -54,7 +54,11 @@ async def trace_message(pool: Pool, unit: UnitId, id: UUID) -> TracedMessage | N
             return None
         calls = [from_row(Call, call) for call in await _SQL.rows(conn, "list_calls", unit_id=unit, id=id)]
         told = await _SQL.rows(conn, "list_told", unit_id=unit, id=id, limit=_MOST_TOLD)
-        line = (await changes_since(conn, [unit], row.received_at))[unit] if row.state is not None else []
+        work = from_row(Work, row, state=WorkState(row.state), lane=Lane(row.lane)) if row.state is not None else None
+        line = []
+        if work is not None:
+            until = end_of_waiting(work, calls)
+            line = (await changes_since(conn, [unit], row.received_at, until))[unit]
     trace = Trace(
         from_me=row.from_me,
         written_at=row.written_at,
@@ -67,24 +71,14 @@ async def trace_message(pool: Pool, unit: UnitId, id: UUID) -> TracedMessage | N
         refused_at=row.refused_at,
         edited_at=row.edited_at,
         deleted_at=row.deleted_at,
-        told=_told(row),
-        work=from_row(Work, row, state=WorkState(row.state), lane=Lane(row.lane)) if row.state is not None else None,
+        told=told_of(row),
+        work=work,
         calls=calls,
         hooks=[from_row(Told, one) for one in told],
         line=line,
     )
     names = (row.id, row.root, row.name, row.canonical, row.kind, row.text, row.external_id, row.client_message_id)
     return TracedMessage(*names, trace)
-
-
-def _told(row: Any) -> dict[DeliveryStatus, float]:
-    times = {
-        DeliveryStatus.SENT: row.told_sent_at,
-        DeliveryStatus.DELIVERED: row.told_delivered_at,
-        DeliveryStatus.READ: row.told_read_at,
-        DeliveryStatus.PLAYED: row.told_played_at,
-    }
-    return {status: at for status, at in times.items() if at is not None}
 
 
 async def find_by_id(pool: Pool, units: Sequence[UnitId], id: UUID, *, admin: bool) -> list[FoundMessage]:

@@ -98,8 +98,13 @@ def report_of(row: Any) -> MessageReport:
     label = DeliveryStatus[row.delivery.upper()] if row.delivery is not None else None
     reported = MessageReport(label, edit, row.edit_unread_ms, row.edit_read_ms, row.deleted_at, row.parked_at)
     reported.refusal, reported.refused_at, reported.entries = row.refusal, row.refused_at, frozenset(row.entries)
-    reported.told = {status: at for status, column in TOLD.items() if (at := getattr(row, column)) is not None}
+    reported.told = told_of(row)
     return reported
+
+
+def told_of(row: Any) -> dict[DeliveryStatus, float]:
+    """When each status was first reported (UTC seconds), in a row that has all columns of :data:`TOLD`."""
+    return {status: at for status, column in TOLD.items() if (at := getattr(row, column)) is not None}
 
 
 def by_primary_id(

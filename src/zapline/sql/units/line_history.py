@@ -43,10 +43,12 @@ async def list_all_changes_since(
         return await changes_since(conn, units, since)
 
 
-async def changes_since(conn: Connection, units: Sequence[UnitId], since: float) -> dict[UnitId, list[LineChange]]:
-    """The same over any connection that may read it."""
+async def changes_since(
+    conn: Connection, units: Sequence[UnitId], since: float, until: float | None = None
+) -> dict[UnitId, list[LineChange]]:
+    """The same over any connection that may read it; ``until`` (UTC seconds): none of later."""
     found: dict[UnitId, list[LineChange]] = {unit: [] for unit in units}
-    for row in await _SQL.rows(conn, "list_changes_since", units=list(units), since=since):
+    for row in await _SQL.rows(conn, "list_changes_since", units=list(units), since=since, until=until):
         found[UnitId(row.unit_id)].append(_change(row))
     return found
 

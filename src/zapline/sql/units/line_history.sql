@@ -20,7 +20,8 @@ select
  order by h.number desc;
 
 -- name: list_changes_since
--- The changes of some units since a time, and of each the last one before; those of a unit in their order.
+-- The changes of some units since a time, perhaps up to another, and of each the last one before; those of a unit
+-- in their order.
 select
        -- include: change
   from unnest(%(units)s::uuid[]) as u(id)
@@ -30,6 +31,7 @@ select
                 where e.unit_id = u.id and e.at < to_timestamp(%(since)s)
                 order by e.at desc, e.number desc limit 1) b) before
   join zapline.line_changes h on h.unit_id = u.id and h.number >= before.first
+                             and h.at <= coalesce(to_timestamp(%(until)s), 'infinity')
  order by h.unit_id, h.number;
 
 -- name: prune_changes
