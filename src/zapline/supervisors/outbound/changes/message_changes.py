@@ -40,7 +40,8 @@ _CALL_SECONDS = 60.0
 """After which a call without an end was the last thing that a process did: it is looked for."""
 _SHOWN_WITHIN = 3.0
 """Seconds in which what Evolution has answered is in the database, on a machine that is not overloaded."""
-_POLL = 0.02
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.3
+"""Seconds between two looks whether it is: each pause is twice as long as the one before."""
 _LOG = structlog.get_logger(scope="Changes")
 
 
@@ -211,17 +212,19 @@ class MessageChanges:
 
     async def _asked(self, unit: Unit, id: UUID, kind: ChangeKind, text: str | None) -> Asked:
         """The message as it is stored; what Evolution has confirmed is waited for."""
-        until = trio.current_time() + _SHOWN_WITHIN
+        until, pause = trio.current_time() + _SHOWN_WITHIN, _FIRST_PAUSE
         while True:
             async with self._pool.connection() as conn:
                 target = await message_changes.find_target(conn, unit.id, id)
-                stored = await get_message(conn, unit.id, id)
-            if target is None or stored is None:
-                raise UnknownMessage("the unit has no such message")
-            certain = _shows(target, kind, text)
-            if certain or target.open_kind is not None or trio.current_time() > until:
+                certain = target is not None and _shows(target, kind, text)
+                over = certain or target is None or target.open_kind is not None or trio.current_time() > until
+                stored = await get_message(conn, unit.id, id) if over else None
+            if stored is not None:
                 return Asked(stored, certain)
-            await trio.sleep(_POLL)
+            if over:
+                raise UnknownMessage("the unit has no such message")
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _shows(target: ChangeTarget, kind: ChangeKind, text: str | None) -> bool:
