@@ -209,9 +209,9 @@ class _Builder:
             select {_id(1, "n")}, 'evolution', upper(md5(n::text)), {_id(3, first)},
                    md5(n::text), now(), now(), false, '{{}}'
               from generate_series(2, {sizes.units}) n;
-            insert into zapline.line_changes (unit_id, number, at, phase, status, reason)
+            insert into zapline.line_changes (unit_id, number, at, phase, reason)
             select {_id(1, unit)}, 1 + n / {sizes.units}, now() - interval '390 days' + n * interval '1 s',
-                   'open', 'connected', 'scan_completed'
+                   'open', 'scan_completed'
               from generate_series(0, {sizes.units} * 200 - 1) n;
             insert into zapline.suppressions (unit_id, canonical, reason)
             select {_id(1, "1")}, '+5511' || (900000000 + n * 50), 'opt_out'

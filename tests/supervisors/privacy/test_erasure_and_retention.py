@@ -232,8 +232,8 @@ async def test_retention_deletes_old_messages_and_leaves_those_to_be_sent(databa
                 " from zapline.messages m where m.conversation_id = c.id)"
             )
             await conn.execute(
-                "insert into zapline.line_changes (unit_id, number, at, phase, status, reason)"
-                " select %s, n, now() - (10 - n) * interval '90 days', 'open', 'connected', 'scan_completed'"
+                "insert into zapline.line_changes (unit_id, number, at, phase, reason)"
+                " select %s, n, now() - (10 - n) * interval '90 days', 'open', 'scan_completed'"
                 " from generate_series(1, 7) as n",
                 (unit.id,),
             )

@@ -318,7 +318,6 @@ def _change_rows(batch: UnitBatch) -> list[Row]:
             "number": change.number,
             "at": change.at,
             "phase": change.phase,
-            "status": change.status,
             "reason": change.reason,
         }
         for change in batch.changes

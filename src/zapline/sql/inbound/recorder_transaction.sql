@@ -1,6 +1,12 @@
 -- The rest of the recorder's transaction: connections and positions. Each statement takes one
 -- jsonb list for a batch of many units.
 
+-- fragment: held
+-- The row is not behind what was stored before, and the unit is still this process's, which still leads.
+(r.expected = 0 or (u.journal_id = r.expected_id and u.applied_seq >= r.expected))
+   and (r.epoch is null or exists (select from zapline.leader l where l.epoch = r.epoch))
+   and (r.owner is null or (u.owner = r.owner and u.epoch = r.since))
+
 -- name: set_lock_timeout
 -- Limits how long this transaction waits for a lock (milliseconds).
 select set_config('lock_timeout', (%(ms)s)::int::text, true);
@@ -13,9 +19,8 @@ update zapline.unit_whatsapp_connections u
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, journal_id uuid, applied_seq bigint, expected_id uuid,
                                          expected bigint, epoch bigint, owner uuid, since bigint)
  where u.unit_id = r.unit_id
-   and (r.expected = 0 or (u.journal_id = r.expected_id and u.applied_seq >= r.expected))
-   and (r.epoch is null or exists (select from zapline.leader l where l.epoch = r.epoch))
-   and (r.owner is null or (u.owner = r.owner and u.epoch = r.since))
+   and
+       -- include: held
 returning u.unit_id;
 
 -- name: write_connections
@@ -34,17 +39,16 @@ update zapline.unit_whatsapp_connections u
        owner_jid text, profile_name text, updated_at float8, journal_id uuid, applied_seq bigint,
        expected_id uuid, expected bigint, epoch bigint, owner uuid, since bigint)
  where u.unit_id = r.unit_id
-   and (r.expected = 0 or (u.journal_id = r.expected_id and u.applied_seq >= r.expected))
-   and (r.epoch is null or exists (select from zapline.leader l where l.epoch = r.epoch))
-   and (r.owner is null or (u.owner = r.owner and u.epoch = r.since))
+   and
+       -- include: held
 returning u.unit_id;
 
 -- name: store_line_changes
 -- Stores what lines have begun to show. A batch that is stored again, because nobody knew whether it was, has the same
 -- numbers.
-insert into zapline.line_changes (unit_id, number, at, phase, status, reason)
-select r.unit_id, r.number, to_timestamp(r.at), r.phase, r.status, r.reason
-  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, number bigint, at float8, phase text, status text, reason text)
+insert into zapline.line_changes (unit_id, number, at, phase, reason)
+select r.unit_id, r.number, to_timestamp(r.at), r.phase, r.reason
+  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, number bigint, at float8, phase text, reason text)
   join zapline.unit_whatsapp_connections c on c.unit_id = r.unit_id
 on conflict (unit_id, number) do nothing;
 

@@ -1,5 +1,10 @@
 -- How far each line has been compared with Evolution's store, and which messages are known.
 
+-- fragment: owned
+-- The unit is still this process's: as zapline.owns, but of the row as it is when it is changed, which locks it. Null:
+-- that is not asked.
+(%(owner)s::uuid is null or (owner = %(owner)s and epoch = %(since)s))
+
 -- name: load_lines
 -- The reconciliation state of all active lines.
 select unit_id, extract(epoch from reconciled_until)::float8 as reconciled_until,
@@ -27,7 +32,8 @@ update zapline.unit_whatsapp_connections
  where unit_id = %(unit_id)s
    and coalesce(reconciled_until, first_connected_at, connected_at) >= to_timestamp(%(begins)s - 1)
    and (reconciled_until is null or reconciled_until < to_timestamp(%(until)s))
-   and (%(owner)s::uuid is null or (owner = %(owner)s and epoch = %(since)s))
+   and
+       -- include: owned
 returning unit_id;
 
 -- name: store_gap
@@ -35,22 +41,25 @@ returning unit_id;
 update zapline.unit_whatsapp_connections
    set gap_since = to_timestamp(%(gap)s)
  where unit_id = %(unit_id)s
-   and (%(owner)s::uuid is null or (owner = %(owner)s and epoch = %(since)s))
+   and
+       -- include: owned
 returning unit_id;
 
 -- name: store_run_end
 -- Stores when a run ended.
 update zapline.unit_whatsapp_connections
    set reconciled_at = to_timestamp(%(at)s)
- where unit_id = %(unit_id)s
-   and (%(owner)s::uuid is null or (owner = %(owner)s and epoch = %(since)s));
+ where
+       -- include: owned
+   and unit_id = %(unit_id)s;
 
 -- name: store_history_kept
 -- Stores whether Evolution keeps messages. Returns lines where this has changed.
 update zapline.unit_whatsapp_connections
    set store_kept = %(kept)s
  where unit_id = %(unit_id)s and store_kept is distinct from %(kept)s
-   and (%(owner)s::uuid is null or (owner = %(owner)s and epoch = %(since)s))
+   and
+       -- include: owned
 returning unit_id;
 
 -- name: received_webhooks_between

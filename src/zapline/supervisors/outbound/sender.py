@@ -171,9 +171,10 @@ class Sender:
         return result
 
     def _guard(self) -> ClaimGuard:
-        context, unit, last = self._context, self._unit, self._state.last_claim or (None, None)
-        guard = ClaimGuard(context.standing.epoch, context.intake.journal_id, unit.stored.seq, *last)
-        return replace(guard, owner=unit.held.node, since=unit.held.epoch)
+        context, unit = self._context, self._unit
+        message, fence = self._state.last_claim or (None, None)
+        known = (context.standing.epoch, context.intake.journal_id, unit.stored.seq)
+        return ClaimGuard(*known, message, fence, unit.held.node, unit.held.epoch)
 
     async def _next_due(self, pacer: Pacer, at: Moment) -> float | None:
         """When the pace or its due time lets the next message be sent; None if no message waits for these."""
