@@ -285,7 +285,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             media=media,
             receipts=ReadReceipts(engine_pool, client_of_evolution),
             replies=QuickReplies(engine_pool, commands.find),
-            edits=MessageChanges(engine_pool, client_of_evolution, intake, time.time),
+            edits=MessageChanges(engine_pool, client_of_evolution, intake, time.time, feed=feed),
             streams=streams,
             hooks=notifications.hooks,
             events=notifications.events,

@@ -180,8 +180,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
     servers = EvolutionServers(settings, secrets.master, counters, clock)
     crashed = partial(counters.add, "actor_crashes")
-    roster = Roster(dispatcher, _roster_policy(settings), crashed, clock, servers.registry.standing)
-    roster.server.unknown = True  # until its watch has asked it
+    roster = Roster(dispatcher, _roster_policy(settings), crashed, clock, servers.registry.standing, unasked=True)
     async with AsyncExitStack() as stack:
         directory = settings.state_dir / "journal"
         journal = await stack.enter_async_context(Journal.open(directory, on_committed=dispatcher.dispatch))

@@ -114,7 +114,9 @@ class Outbound:
         cache = settings.state_dir / "media"
         self.media = MediaFetcher(client, cache, int(settings.media_cache_bytes), counters)
         self.receipts = ReadReceipts(pool, client)
-        self.edits = MessageChanges(pool, client, intake, leadership.clock.now, standing=leadership.standing)
+        self.edits = MessageChanges(
+            pool, client, intake, leadership.clock.now, standing=leadership.standing, feed=core.feed
+        )
         self.lookup = ChangeLookup(pool, client, intake, journal, roster, leadership, counters)
         self.check_line_settings = core.line_settings.check
         self._reply_receipts = ReplyReceipts(self.receipts, pool, counters)

@@ -1,5 +1,13 @@
 -- Uncertain sends: calls that timed out, so that the message may have been delivered.
 
+-- fragment: same_store
+-- The store that can be asked is the one of the server that was called: the unit was not moved since, nor did its server's
+-- address change.
+not exists (select from zapline.unit_whatsapp_connections c
+              join zapline.attempts t on t.message_id = o.message_id and t.outcome in ('calling', 'uncertain')
+                                     and t.started_at < c.evolution_server_since
+             where c.unit_id = o.unit_id)
+
 -- name: list_due
 -- Uncertain messages that are due to be looked up in Evolution's store, of some units, with the time in which they may
 -- have been sent.
@@ -70,6 +78,8 @@ with again as (
       from jsonb_to_recordset(%(rows)s) as r(message_id uuid, fence int)
      where o.message_id = r.message_id and o.state = 'uncertain' and o.fence = r.fence and o.look_at is not null
        and zapline.owns(%(owner)s, %(since)s, o.unit_id)
+       and
+       -- include: same_store
     returning o.message_id
 ), ended as (
     update zapline.attempts a set outcome = 'not_sent'
@@ -87,6 +97,8 @@ update zapline.outbox o
    and o.resends = 0 and (o.expires_at is null or o.expires_at > to_timestamp(%(now)s))
    and exists (select from zapline.unit_paces p where p.unit_id = o.unit_id and o.lane = any(p.resend_lanes))
    and exists (select from zapline.unit_whatsapp_connections c where c.unit_id = o.unit_id and c.store_kept)
+   and
+       -- include: same_store
    and not exists (
        select from zapline.attempts a
         where a.message_id = o.message_id

@@ -50,14 +50,18 @@ class Roster:
         count_crash: Callable[[], None],
         clock: Callable[[], float] = time.time,
         standing_of: Callable[[str], ServerStanding | None] = lambda _: None,
+        unasked: bool = False,
     ) -> None:
-        """``standing_of`` knows the Evolution servers beside the environment's by name."""
+        """``standing_of`` knows the Evolution servers beside the environment's by name.
+
+        ``unasked``: nothing is known of the environment's until its watch has asked it.
+        """
         self._dispatcher = dispatcher
         self._policy = policy
         self._count_crash = count_crash
         self._units: dict[UnitId, Unit] = {}
         self._standing_of = standing_of
-        self.server = ServerStanding()
+        self.server = ServerStanding(unknown=unasked)
         """What is known of the environment's Evolution server; its watch writes it."""
         self.webhook_authentication = WebhookAuthentication(clock)
         self._scopes: dict[UnitId, trio.CancelScope] = {}

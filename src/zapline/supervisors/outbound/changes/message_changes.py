@@ -26,6 +26,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import WriterStanding
+from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.outbound.changes.change_lookup import FIRST_LOOK
 from zapline.supervisors.outbound.message_composition import remote_jid
 from zapline.supervisors.outbound.submission import UnknownMessage
@@ -40,8 +41,8 @@ _CALL_SECONDS = 60.0
 """After which a call without an end was the last thing that a process did: it is looked for."""
 _SHOWN_WITHIN = 3.0
 """Seconds in which what Evolution has answered is in the database, on a machine that is not overloaded."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.3
-"""Seconds between two looks whether it is: each pause is twice as long as the one before."""
+_LOOKS_APART, _LOOK_AGAIN = 0.02, 1.0
+"""Seconds between two looks whether it is: no sooner, however much happens on the line; and though nothing does."""
 _LOG = structlog.get_logger(scope="Changes")
 
 
@@ -74,7 +75,10 @@ class Asked:
 
 
 class MessageChanges:
-    """``pool`` is the engine's; ``clock`` returns UTC seconds; ``standing``: of this process, None: not asked."""
+    """``pool`` is the engine's; ``clock`` returns UTC seconds; ``standing``: of this process, None: not asked.
+
+    ``feed`` tells what has been stored of a unit.
+    """
 
     def __init__(
         self,
@@ -84,6 +88,7 @@ class MessageChanges:
         clock: Callable[[], float],
         new_id: Callable[[], UUID] = uuid4,
         standing: WriterStanding | None = None,
+        feed: LiveFeed | None = None,
     ) -> None:
         self._pool = pool
         self._client = client
@@ -91,6 +96,7 @@ class MessageChanges:
         self._clock = clock
         self._new_id = new_id
         self._standing = standing or WriterStanding()
+        self._feed = feed or LiveFeed()
         self._full_at: dict[UnitId, float] = {}  # monotonic time at which the unit may change ``AT_ONCE`` again
 
     async def edit(self, unit: Unit, message: UUID, text: str) -> Asked:
@@ -212,19 +218,21 @@ class MessageChanges:
 
     async def _asked(self, unit: Unit, id: UUID, kind: ChangeKind, text: str | None) -> Asked:
         """The message as it is stored; what Evolution has confirmed is waited for."""
-        until, pause = trio.current_time() + _SHOWN_WITHIN, _FIRST_PAUSE
-        while True:
-            async with self._pool.connection() as conn:
-                target = await message_changes.find_target(conn, unit.id, id)
-                certain = target is not None and _shows(target, kind, text)
-                over = certain or target is None or target.open_kind is not None or trio.current_time() > until
-                stored = await get_message(conn, unit.id, id) if over else None
-            if stored is not None:
-                return Asked(stored, certain)
-            if over:
-                raise UnknownMessage("the unit has no such message")
-            await trio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        until = trio.current_time() + _SHOWN_WITHIN
+        with self._feed.watch(unit.id) as events:
+            while True:
+                events.take()
+                async with self._pool.connection() as conn:
+                    target = await message_changes.find_target(conn, unit.id, id)
+                    certain = target is not None and _shows(target, kind, text)
+                    over = certain or target is None or target.open_kind is not None or trio.current_time() > until
+                    stored = await get_message(conn, unit.id, id) if over else None
+                if stored is not None:
+                    return Asked(stored, certain)
+                if over:
+                    raise UnknownMessage("the unit has no such message")
+                await trio.sleep(_LOOKS_APART)
+                await events.wait(_LOOK_AGAIN)
 
 
 def _shows(target: ChangeTarget, kind: ChangeKind, text: str | None) -> bool:
