@@ -16,13 +16,13 @@ from support.outbound_stack import OutboundStack, outbound_stack
 
 from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import UnitId
+from zapline.domain.outbox.send_outcomes import CALL_WITHIN
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.leader import take_epoch
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.outbound_checks import OutboundReport, check_outbound
 from zapline.supervisors.inbound.call_announcements import DISK_REFUSES
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.outbound import sender
 from zapline.supervisors.outbound.sender_state import SenderActivity
 
 SETTLED = "select count(*) from zapline.outbox where state = 'settled'"
@@ -99,6 +99,37 @@ async def test_a_claim_that_is_lost_alone_is_known_from_the_journal_after_a_rest
             assert len(stack.received_texts()) <= 1
 
 
+async def test_an_echo_is_not_stored_before_a_database_that_lost_the_claim_alone_knows_of_it_again(
+    database: str, tmp_path: Path
+) -> None:
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        stack.evolution.inject_fault("hang", path="/message/", count=1)
+        (sent,) = await stack.enqueue(unit, "uma vez")
+        await stack.wait_until(lambda: stack.counters.total("calls_started") > 0)
+        assert unit.stored.last_claim == (sent, 1)
+        stack.senders._context.may_write = trio.sleep_forever  # the sender itself does not look
+        async with stack.pool.connection() as conn:
+            await conn.execute("delete from zapline.attempts")
+            await conn.execute("update zapline.outbox set state = 'queued', fence = 0, lease_until = null")
+        echo = text("ECO", "uma vez")
+        body = {
+            "event": "messages.upsert",
+            "instance": "loja",
+            "data": {**echo, "key": {**echo["key"], "fromMe": True}},
+        }  # type: ignore[dict-item]
+        assert await stack.intake.accept(unit, "messages.upsert", msgspec.json.encode(body))
+        await stack.wait_until(lambda: stack.counters.total("standing_checks") > 0)
+        own = "select id from zapline.messages"
+        assert await stack.rows(own) == [(sent,)]
+        await stack.reload()
+        await stack.journal.flush()
+        await stack.wait_for_rows("select external_id from zapline.sightings", ("ECO",))  # until the call has ended
+        assert await stack.rows(own) == [(sent,)]
+        assert await stack.rows("select state, fence from zapline.outbox") == [("leased", 1)]
+        assert unit.stored.last_claim is None
+
+
 async def test_a_message_that_the_database_has_lost_and_is_told_of_anew_is_not_sent_again(
     database: str, tmp_path: Path
 ) -> None:
@@ -170,7 +201,7 @@ async def test_a_process_that_stood_still_after_its_claim_does_not_call(database
             slept += 1
             context = stack.senders._context
             if slept == 1:
-                context.clock = lambda: time.time() + sender.CALL_WITHIN + 1
+                context.clock = lambda: time.time() + CALL_WITHIN + 1
             return await note(*arguments)  # type: ignore[arg-type]
 
         stack.intake.note = stand_still  # type: ignore[method-assign]

@@ -284,12 +284,15 @@ async def _store_positions(conn: Connection, batch: Sequence[UnitBatch], epoch: 
     """
     changed, advanced, held = [], [], []
     for unit_batch in batch:
+        message, fence = unit_batch.stored.last_claim or (None, None)
         position: Row = {
             "unit_id": unit_batch.unit_id,
             "journal_id": unit_batch.journal_id if unit_batch.applied_seq is not None else None,
             "applied_seq": unit_batch.applied_seq,
             "expected_id": unit_batch.journal_id,
             "expected": unit_batch.stored.seq,
+            "last_message": message,
+            "last_fence": fence,
             "epoch": epoch,
             **unit_batch.held.arguments,
         }
@@ -299,7 +302,7 @@ async def _store_positions(conn: Connection, batch: Sequence[UnitBatch], epoch: 
             changed.append(position | stored | {"status": connection.status})
         elif unit_batch.applied_seq is not None:
             advanced.append(position)
-        elif unit_batch.held.node is not None:
+        else:
             held.append(position)
     written = await _SQL.run_batch(conn, "write_connections", changed)
     written += await _SQL.run_batch(conn, "advance_positions", advanced)

@@ -2,8 +2,10 @@
 -- jsonb list for a batch of many units.
 
 -- fragment: held
--- The row is not behind what was stored before, and the unit is still this process's, which still leads.
+-- The row is not behind what was stored before, nor is the unit's last claim, whose echo may be among what is stored; and
+-- the unit is still this process's, which still leads.
 (r.expected = 0 or (u.journal_id = r.expected_id and u.applied_seq >= r.expected))
+   and not exists (select from zapline.outbox o where o.message_id = r.last_message and o.fence < r.last_fence)
    and (r.epoch is null or exists (select from zapline.leader l where l.epoch = r.epoch))
    and (r.owner is null or (u.owner = r.owner and u.epoch = r.since))
 
@@ -17,7 +19,8 @@ select set_config('lock_timeout', (%(ms)s)::int::text, true);
 update zapline.unit_whatsapp_connections u
    set journal_id = r.journal_id, applied_seq = r.applied_seq
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, journal_id uuid, applied_seq bigint, expected_id uuid,
-                                         expected bigint, epoch bigint, owner uuid, since bigint)
+                                         expected bigint, last_message uuid, last_fence integer, epoch bigint,
+                                         owner uuid, since bigint)
  where u.unit_id = r.unit_id
    and
        -- include: held
@@ -37,7 +40,8 @@ update zapline.unit_whatsapp_connections u
        unit_id uuid, phase text, status text, reason text, wanted boolean, number text, logout_pending boolean,
        connected_at float8, disconnected_at float8, qr_updated_at float8, qr_code text, pairing_code text,
        owner_jid text, profile_name text, updated_at float8, journal_id uuid, applied_seq bigint,
-       expected_id uuid, expected bigint, epoch bigint, owner uuid, since bigint)
+       expected_id uuid, expected bigint, last_message uuid, last_fence integer, epoch bigint, owner uuid,
+       since bigint)
  where u.unit_id = r.unit_id
    and
        -- include: held
@@ -56,9 +60,11 @@ on conflict (unit_id, number) do nothing;
 -- Locks units of which nothing but facts is stored, so that they stay their owner's until the commit.
 select u.unit_id
   from zapline.unit_whatsapp_connections u
-  join jsonb_to_recordset(%(rows)s) as r(unit_id uuid, epoch bigint, owner uuid, since bigint) on r.unit_id = u.unit_id
- where u.owner = r.owner and u.epoch = r.since
-   and (r.epoch is null or exists (select from zapline.leader l where l.epoch = r.epoch))
+  join jsonb_to_recordset(%(rows)s) as r(unit_id uuid, expected_id uuid, expected bigint, last_message uuid,
+                                         last_fence integer, epoch bigint, owner uuid, since bigint)
+       on r.unit_id = u.unit_id
+ where
+       -- include: held
    for key share of u;
 
 -- name: find_units

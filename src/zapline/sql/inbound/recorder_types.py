@@ -22,12 +22,15 @@ def message_key(row: Row) -> MessageKey:
 
 @dataclass(slots=True)
 class StoredPosition:
-    """Up to which entry of the journal the database is known to hold a unit's; shared by its unit and its batches.
+    """What the database is known to hold of a unit; shared by the unit and its batches.
 
     The database refuses a batch when it holds less: then it was set back.
     """
 
     seq: int = 0
+    """Up to which entry of the journal its entries are stored; 0: not known."""
+    last_claim: tuple[UUID, int] | None = None
+    """The last message that this process has claimed, and its fence, until journal and database are compared."""
 
 
 class EntryFacts(msgspec.Struct, frozen=True):

@@ -103,7 +103,6 @@ class Sender:
             until = await self._send_next(nursery)
         except (DatabaseUnavailable, StatementFailed) as away:
             if isinstance(away, PositionRefused):
-                state.last_claim = None
                 self._context.standing.check_again()
             # The claim may have been committed all the same: lease recovery finds out.
             state.leases_resolved = state.claim_in_progress = state.nothing_else = False
@@ -167,12 +166,12 @@ class Sender:
             state.unreadable, state.leases_resolved = attempt, False
             return None
         if result.claimed is not None:
-            state.last_claim = (result.claimed.message, result.claimed.fence)
+            self._unit.stored.last_claim = (result.claimed.message, result.claimed.fence)
         return result
 
     def _guard(self) -> ClaimGuard:
         context, unit = self._context, self._unit
-        message, fence = self._state.last_claim or (None, None)
+        message, fence = unit.stored.last_claim or (None, None)
         known = (context.standing.epoch, context.intake.journal_id, unit.stored.seq)
         return ClaimGuard(*known, message, fence, unit.held.node, unit.held.epoch)
 
@@ -265,10 +264,10 @@ class Sender:
         Raises DatabaseUnavailable.
         """
         state, context = self._state, self._context
+        self._unit.stored.last_claim = None  # its fence is the earlier call's from now on
         async with context.pool.connection() as conn:
             await send_claims.hand_over_claim(conn, claimed.attempt, earlier)
         state.claiming, state.claim_in_progress, state.nothing_else = None, False, False
-        state.last_claim = None  # its fence is the earlier call's from now on
         state.invalidate_pace()
         context.counters.add("calls_known")
         text = "A message was sent before the database was set back; it is not sent again"

@@ -115,8 +115,6 @@ class SenderState:
     """Whether no lease can exist but the one of the call under way."""
     claiming: UUID | None = None
     """The attempt that was being claimed and was certainly not called: its lease may be given back."""
-    last_claim: tuple[UUID, int] | None = None
-    """The last message that was claimed, and its fence."""
     calls: dict[UUID, str] = field(default_factory=dict)
     """The attempts whose calls were started, with their recipients, until their answers are stored."""
     nothing_else: bool = False

@@ -94,7 +94,7 @@ class DatabaseComparison:
         """Read what the database knows. Raises DatabaseUnavailable, StatementFailed.
 
         Who ``leads`` has it know again at once which last calls of units it has lost: a write that has waited may hold
-        their echoes, and is stored before anything is replayed.
+        their echoes, and is stored before anything is replayed. What memory knew of claims is done with by then.
         """
         changes, is_open = self._changes, self._journal.closed_because is None
         # What a file that could not be opened to its end tells of its numbers is not to be believed.
@@ -113,6 +113,9 @@ class DatabaseComparison:
         lost = await list_lost_calls(conn, calls)
         if lost and leads:
             await restore_calls(conn, [{"unit_id": unit, **msgspec.structs.asdict(call)} for unit, call in lost])
+        if leads:
+            for known in self._roster.units():
+                known.stored.last_claim = None
         self._lost_calls.update(unit for unit, _ in lost)
         return DatabaseView(reached, frozenset(self._lost_calls), changes, is_open)
 
