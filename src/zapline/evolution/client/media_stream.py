@@ -162,7 +162,7 @@ class MediaDecoder:
         self._padded = text.endswith(b"=")
         self.size += len(content)
         if self.size > self._most:
-            raise LargerThanWanted(f"the file has more than {self._most} bytes")
+            raise LargerThanWanted(Sentence("the file has more than {most} bytes", most=self._most))
         self._write(content)
 
 
