@@ -35,6 +35,11 @@ def text(external_id: str, words: str, at: int = NOW, name: str = "Maria", **mor
     }
 
 
+def messages_of(page: str) -> str:
+    """A page of a conversation without the list beside it."""
+    return page[page.index('aria-labelledby="thread-title"') :]
+
+
 async def first_chat(api: Any, unit: Any) -> str:
     (one,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
     return f"/console/units/{unit.id}/conversations/{one['id']}"
@@ -61,7 +66,7 @@ async def test_a_conversation_is_listed_found_and_read_and_an_empty_list_says_wh
         ("c_nceicao", False),
     ):
         assert ("Conceição" in (await operator.get(f"{listed}/part?q={wanted}")).text) is there, wanted
-    thread = (await operator.get(await first_chat(api, unit))).text
+    thread = messages_of((await operator.get(await first_chat(api, unit))).text)
     assert "+5511999990001" in thread
     assert thread.index("bom dia") < thread.index("tudo bem?")
     assert thread.count('class="day"') == 2
@@ -82,7 +87,7 @@ async def test_older_messages_come_on_demand_and_the_live_part_begins_where_the_
     assert "number 59;" in page
     assert "number 19;" not in page
     older = re.search(r'data-above="([^"]+)"', page)
-    live = re.search(r'data-src="([^"]+/part[^"]*)"', page)
+    live = re.search(r'data-src="([^"]+/part[^"]*)"', messages_of(page))
     assert older is not None
     assert live is not None
     above = (await operator.get(unescape(older[1]))).text
@@ -204,7 +209,7 @@ async def test_conversations_that_are_one_person_are_one_entry_with_the_latest_o
     assert page.text.count('class="conversation unread"') == 1
     assert "do LID" in page.visible_text
     assert "2 unread messages" in page.visible_text
-    thread = (await operator.get(next(link for link in page.links if link.startswith(f"{listed}/")))).visible_text
+    thread = messages_of((await operator.get(next(link for link in page.links if link.startswith(f"{listed}/")))).text)
     assert thread.index("do telefone") < thread.index("do LID")
 
 
@@ -283,3 +288,49 @@ async def test_what_was_sent_can_be_edited_and_deleted_in_its_time_and_a_refusal
     page = await operator.get(chat)
     await operator.send(next(action for action in page.forms if "/delete/" in action))
     assert "It could not be changed" in (await operator.follow()).text
+
+
+async def test_a_message_is_answered_reacted_to_and_a_voice_note_is_one(api: Any, operator: Operator) -> None:
+    unit = await api.add_unit()
+    now = int(time.time())
+    await api.send(unit, "messages.upsert", [text("A1", "Quanto custa <b>?", now), text("A2", "oi", now + 1)])
+    chat = await first_chat(api, unit)
+    page = await operator.get(chat)
+    reply = next(link for link in page.links if "?reply=" in link)
+    asked = await operator.get(reply.partition("#")[0])
+    assert "Reply to Quanto custa <b>?" in asked.visible_text
+    await operator.send(f"{chat}/reply", {"text": "R$ 10"})
+    sent = (await api.sql("select quoted_id, body from zapline.messages where from_me"))[0]
+    assert tuple(sent) == ("A1", "R$ 10")
+    assert "Reply to <" not in (await operator.get(f"{chat}?reply=nothing")).text
+    (id,) = [row.id for row in await api.sql("select id from zapline.messages where external_id = 'A2'")]
+    csrf = {"csrf": page.forms[f"{chat}/reply"]["csrf"]}
+    await operator.post(f"{chat}/react/{id}", csrf | {"emoji": "👍"}, 204, **{"X-Zapline-Live": "1"})
+    await operator.post(f"{chat}/react/{id}", csrf | {"emoji": "<b>"}, 422)
+    kinds = [row.kind for row in await api.sql("select kind from zapline.messages where from_me order by seq")]
+    assert kinds == ["text", "reaction"]
+    form = (await operator.get(chat)).forms[f"{chat}/reply"]
+    sound = {"file": ("voice.webm", b"\x1aE\xdf\xa3" + b"x" * 50, "audio/webm;codecs=opus")}
+    refused = await operator.post(f"{chat}/reply", form | {"voice": "1", "text": "e isto"}, 422, files=sound)
+    assert "WhatsApp shows no text with a sound" in refused.visible_text
+    await operator.post(f"{chat}/reply", refused.forms[f"{chat}/reply"] | {"text": ""})
+    (note,) = await api.sql("select kind, media ->> 'mimetype' as type from zapline.messages where kind = 'voice'")
+    assert tuple(note) == ("voice", "audio/webm")
+
+
+async def test_quick_replies_are_written_on_a_page_and_offered_to_the_composer(api: Any, operator: Operator) -> None:
+    unit = await api.add_unit()
+    base = f"/console/units/{unit.id}/quick-replies"
+    assert "No quick reply yet" in (await operator.get(base)).visible_text
+    await operator.send(base, {"shortcut": "/Horario", "reply_text": HOSTILE[0]})
+    assert "Saved." in (await operator.follow()).visible_text
+    await operator.send(base, {"shortcut": "a b", "reply_text": "x"})
+    assert "no blank" in (await operator.follow()).visible_text
+    offered = await operator.get(f"{base}/options")
+    assert 'data-shortcut="horario"' in offered.text
+    assert "<script>" not in offered.text
+    await operator.get(base)
+    await operator.send(f"{base}/remove", {"shortcut": "horario"})
+    assert "Removed." in (await operator.follow()).visible_text
+    actions = await api.sql("select action from zapline.audit_log where action like '%quick_reply' order by id")
+    assert [row.action for row in actions] == ["put_quick_reply", "put_quick_reply", "delete_quick_reply"]

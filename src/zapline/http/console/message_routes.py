@@ -12,9 +12,11 @@ from zapline.http.console.inbox.conversation_list import ConversationListPages
 from zapline.http.console.inbox.message_change_forms import MessageChangeForms
 from zapline.http.console.inbox.message_files import MessageFiles
 from zapline.http.console.inbox.message_search import MessageSearchPages
+from zapline.http.console.inbox.reactions import ReactionForm
 from zapline.http.console.inbox.reply import REPLY_PATH
 from zapline.http.console.inbox.thread import ThreadPages
 from zapline.http.console.settings.privacy import PrivacyPage
+from zapline.http.console.settings.quick_replies import QuickRepliesPage
 from zapline.http.dependencies import Dependencies
 from zapline.http.server.body_limits import BodyLimit
 
@@ -39,8 +41,12 @@ def attach_message_pages(layout: Layout, dependencies: Dependencies, totals: Tot
     ConversationListPages(layout, commands, pool).attach()
     ThreadPages(layout, commands, pool, submissions, dependencies.receipts).attach()
     MessageSearchPages(layout, commands, roster, pool, dependencies.searches).attach()
+    if submissions is not None:
+        ReactionForm(layout, submissions).attach()
     if dependencies.edits is not None:
         MessageChangeForms(layout, commands, dependencies.edits).attach()
+    if dependencies.replies is not None:
+        QuickRepliesPage(layout, commands, dependencies.replies, pool).attach()
     if dependencies.media is not None:
         MessageFiles(layout, commands, dependencies.media, pool).attach()
     AttentionPages(layout, commands, roster, pool, totals, submissions).attach()

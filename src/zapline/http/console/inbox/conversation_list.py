@@ -104,10 +104,20 @@ class ConversationListPages:
             "search": search,
             "searched": is_searchable(search),
             "limit": _PAGE,
+            "open": query_text("open"),
             "newest": base if after is not None and not search else None,
             "older": older,
             "query": f"?{query}" if query else "",
         }
+
+
+async def newest_conversations(pool: Pool, unit: UnitId, open: UUID) -> dict[str, Any]:
+    """What the list beside the thread of a conversation shows: the latest ones. Raises DatabaseUnavailable."""
+    chats = await inbox.list_chats(pool, unit, None, _PAGE)
+    rows = [conversation_row(chat) for chat in chats if not chat.superseded]
+    more = f"/console/units/{unit}/conversations" if len(chats) == _PAGE else None
+    empty: dict[str, Any] = {"search": "", "searched": False, "newest": None, "limit": _PAGE}
+    return {**empty, "conversations": rows, "older_conversations": more, "open": str(open)}
 
 
 def is_searchable(search: str) -> bool:

@@ -86,6 +86,8 @@ def audio_type(first: bytes) -> str | None:
     """The type of an audio file, by its first bytes; None for others."""
     if first.startswith(b"OggS"):
         return "audio/ogg"
+    if first.startswith(b"\x1aE\xdf\xa3"):
+        return "audio/webm"
     if first.startswith(b"ID3") or (len(first) > 1 and first[0] == 0xFF and first[1] & 0xE6 == 0xE2):
         return "audio/mpeg"
     if first[4:8] == b"ftyp":

@@ -96,6 +96,10 @@ class MessageView:
     written: str | None
     """The text, where it can be edited."""
     deletable: bool
+    answerable: bool
+    """Whether it can be answered and reacted to."""
+    mine: str
+    """The emoji by which the unit has reacted; empty: it has not."""
     uncertain: bool
     twice: bool
 
@@ -177,6 +181,8 @@ def _message_view(
         cancellable=queued,
         written=message.text or "" if refusal_of_edit(changeable, now.timestamp()) is None else None,
         deletable=not deleted and refusal_of_deletion(changeable, now.timestamp()) is None,
+        answerable=not deleted and has_id and settled and message.delivery != DeliveryStatus.FAILED.label,
+        mine=next((reaction.emoji or "" for reaction in message.reactions if reaction.actor == "me"), ""),
         uncertain=work is not None and work.state == WorkState.UNCERTAIN,
         twice=work is not None and work.twice,
     )

@@ -37,7 +37,7 @@ class ReplyForm:
         try:
             if file is not None:
                 draft = await draft.store_file(self._submissions, unit, file)
-            message = SendRequest(draft.key, draft.content(), conversation=conversation)
+            message = SendRequest(draft.key, draft.content(), conversation=conversation, reply_to=draft.replied())
             async with self._layout.audited("send_message", unit, str(conversation)):
                 await self._submissions.send(unit, message)
         except ClientIdTaken:

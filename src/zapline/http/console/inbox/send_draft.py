@@ -33,6 +33,12 @@ class SendDraft:
     upload: str = ""
     file_name: str = ""
     file_type: str = ""
+    voice: str = ""
+    """"1" where the file was recorded, and is sent as a voice note."""
+    reply_to: str = ""
+    """Our id of the message that is answered."""
+    answered: str = ""
+    """That message on one line."""
 
     @classmethod
     def fresh(cls) -> Self:
@@ -46,7 +52,10 @@ class SendDraft:
         if not key.startswith(_KEY_PREFIX):
             raise Problem(422, "invalid_request", "the form is not one of this page; open it again")
         text = clean_text(form.fields.get("text", "").replace("\r\n", "\n")).strip()
-        upload = [form.text(name, length) for name, length in (("upload", 64), ("file_name", 255), ("file_type", 150))]
+        upload = [
+            form.text(name, length)
+            for name, length in (("upload", 64), ("file_name", 255), ("file_type", 150), ("voice", 1), ("reply_to", 64))
+        ]
         return cls(key, text, "", *upload, **more)
 
     async def store_file(self, submissions: Submissions, unit: UnitId, file: UploadedFile) -> Self:
@@ -60,14 +69,23 @@ class SendDraft:
         """What is sent. Raises InvalidMessage."""
         if not self.upload:
             return Text(self.text)
-        kind = _file_kind(_media_type(self.file_type))
-        if kind is MessageKind.AUDIO and self.text:
+        kind = MessageKind.VOICE if self.voice else _file_kind(_media_type(self.file_type))
+        if kind in (MessageKind.AUDIO, MessageKind.VOICE) and self.text:
             raise InvalidMessage("text", "WhatsApp shows no text with a sound; send one after the other")
         try:
             upload = UUID(self.upload)
         except ValueError:
             raise InvalidMessage("file", "the unit has no such upload") from None
         return File(kind=kind, upload=upload, caption=self.text or None)
+
+    def replied(self) -> UUID | None:
+        """The message that is answered, if any. Raises InvalidMessage."""
+        if not self.reply_to:
+            return None
+        try:
+            return UUID(self.reply_to)
+        except ValueError:
+            raise InvalidMessage("replyTo", "the unit has no such message", "target_not_found") from None
 
 
 def safe_file_name(name: str) -> str:

@@ -1,5 +1,6 @@
 """Shows one conversation, the newest messages at the bottom; sends replies, cancels them and marks as read."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -15,13 +16,14 @@ from zapline.http.api.framework.paging import Position, Seq, encode_cursor, quer
 from zapline.http.api.framework.problems import Problem
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import error_text
-from zapline.http.console.framework.layout import Layout
+from zapline.http.console.framework.layout import Layout, query_text
 from zapline.http.console.framework.live_updates import unit_events_path
-from zapline.http.console.framework.message_labels import clean_name
+from zapline.http.console.framework.message_labels import clean_name, message_summary
 from zapline.http.console.framework.session_guard import LIVE_HEADER
 from zapline.http.console.framework.translation import _, ngettext
-from zapline.http.console.inbox.conversation_list import conversation_title, shown_username
+from zapline.http.console.inbox.conversation_list import conversation_title, newest_conversations, shown_username
 from zapline.http.console.inbox.message_view import message_views
+from zapline.http.console.inbox.reactions import EMOJIS
 from zapline.http.console.inbox.reply import ReplyForm
 from zapline.http.console.inbox.send_draft import SendDraft
 from zapline.http.console.units.sending_hold import unit_hold_reason
@@ -30,6 +32,7 @@ from zapline.sql.conversations.conversations import Message
 from zapline.sql.conversations.inbox import ChatHeader
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import UnitRecord
+from zapline.supervisors.outbound.message_composition import InvalidMessage
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
 from zapline.supervisors.outbound.submission import Submissions
 from zapline.supervisors.units.unit_commands import UnitCommands
@@ -85,7 +88,8 @@ class ThreadPages:
     async def show(self, unit: UUID, conversation: UUID) -> Response:
         """The newest messages, or those before ``cursor``."""
         record, head = await self._head(unit, conversation)
-        return await self._page(record, head, SendDraft.fresh())
+        draft = replace(SendDraft.fresh(), reply_to=query_text("reply", 64))
+        return await self._page(record, head, await self._with_answered(record, draft))
 
     async def part(self, unit: UUID, conversation: UUID) -> Response:
         """The messages from the position ``from`` on, for the live part."""
@@ -103,6 +107,18 @@ class ThreadPages:
         """The messages before ``cursor``, which the script puts above the others."""
         record, head = await self._head(unit, conversation)
         return self._layout.render("thread_older.html", **await self._older(record, head))
+
+    async def _with_answered(self, record: UnitRecord, draft: SendDraft) -> SendDraft:
+        """The draft with what it answers on one line; without it where the unit has no such message."""
+        try:
+            id = draft.replied()
+        except InvalidMessage:
+            id = None
+        found = await conversations.find_message(self._pool, record.id, id) if id is not None else None
+        if found is None:
+            return replace(draft, reply_to="", answered="")
+        deleted = found.message.deleted_at is not None
+        return replace(draft, answered=message_summary(found.message.kind, found.message.text, deleted=deleted))
 
     async def _older(self, record: UnitRecord, head: ChatHeader) -> dict[str, Any]:
         after = query_cursor(_ThreadPosition)
@@ -134,10 +150,15 @@ class ThreadPages:
             "messages": list(views),
             "zone": record.time_zone,
             "base": f"/console/units/{record.id}/conversations/{head.id}",
+            "can_reply": self._can_reply(head),
+            "emojis": EMOJIS,
         }
 
+    def _can_reply(self, head: ChatHeader) -> bool:
+        return self._reply_form is not None and head.kind in (AddressKind.PERSON, AddressKind.GROUP)
+
     async def _page(self, record: UnitRecord, head: ChatHeader, draft: SendDraft, status: int = 200) -> Response:
-        values = await self._older(record, head)
+        values = await self._older(record, head) | await newest_conversations(self._pool, record.id, head.id)
         newest = next((each for each in reversed(values["messages"]) if not each.ours), None)
         return self._layout.render(
             "thread.html",
@@ -148,7 +169,6 @@ class ThreadPages:
             username=shown_username(head),
             draft=draft,
             hold=unit_hold_reason(self._commands.find(record.id)),
-            can_reply=self._reply_form is not None and head.kind in (AddressKind.PERSON, AddressKind.GROUP),
             can_read=self._receipts is not None and newest is not None and not values["messages"][-1].ours,
             **values,
         )
@@ -167,6 +187,8 @@ class ThreadPages:
         assert self._reply_form is not None
         record, head = await self._head(unit, conversation)
         draft = await self._reply_form.send(record.id, head.id)
+        if draft.error:
+            draft = await self._with_answered(record, draft)
         if LIVE_HEADER in request.headers:
             values = {"unit": record, "base": f"/console/units/{record.id}/conversations/{head.id}", "draft": draft}
             return self._layout.render("thread_reply.html", 422 if draft.error else 200, **values)

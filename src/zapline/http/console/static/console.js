@@ -65,7 +65,7 @@
   async function refresh(part) {
     const own = state(part);
     if (!part.isConnected) return;
-    if (document.hidden) { own.skipped = true; return; }
+    if (document.hidden || part.checkVisibility?.() === false) { own.skipped = true; return; }
     own.fetchedAt = Date.now();
     if (own.fetching) own.fetching.abort();
     const mine = own.fetching = new AbortController();
@@ -239,6 +239,10 @@
     try { const text = sessionStorage.getItem(draftKey); if (field && text && !field.value) field.value = text; } catch { /* not allowed */ }
   }
 
+  function refreshSkipped() {
+    for (const part of liveParts(null)) { const own = state(part); if (own.skipped) { own.skipped = false; refresh(part); } }
+  }
+
   let hiddenTimer = null;
   document.addEventListener("visibilitychange", () => {
     clearTimeout(hiddenTimer);
@@ -247,8 +251,9 @@
       return;
     }
     if (body.dataset.events && !stream && !sessionOver) open();
-    for (const part of liveParts(null)) { const own = state(part); if (own.skipped) { own.skipped = false; refresh(part); } }
+    refreshSkipped();
   });
+  addEventListener("resize", refreshSkipped);
 
   // -- times -----------------------------------------------------------------------------------------------------
 
@@ -331,6 +336,7 @@
       const stuck = answer.ok && form.dataset.wakes && document.querySelector("[data-stick]");
       if (stuck) stuck.scrollTop = stuck.scrollHeight;
       for (const kind of (form.dataset.wakes || "message").split(" ")) refreshAll(kind);
+      document.dispatchEvent(new CustomEvent("zapline:sent", { detail: { form, ok: answer.ok } }));
     } catch { fail(translate("It did not arrive. Send it again: it is sent once.")); retryConnection(); } finally {
       clearTimeout(timer);
       delete form.dataset.sent;
