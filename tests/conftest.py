@@ -36,9 +36,9 @@ CANARIES = re.compile(
 )
 """Phones and keys that the tests use, and marker words; none may be in the log."""
 
-settings.register_profile("brief", max_examples=BRIEF)
-settings.register_profile("quick", max_examples=QUICK)
-settings.register_profile("thorough", max_examples=THOROUGH)
+settings.register_profile("brief", max_examples=BRIEF, deadline=None)
+settings.register_profile("quick", max_examples=QUICK, deadline=None)
+settings.register_profile("thorough", max_examples=THOROUGH, deadline=None)
 settings.load_profile("quick")
 
 gc.set_threshold(100_000, 20, 20)  # collecting thousands of tests makes many objects that live on

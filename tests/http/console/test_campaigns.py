@@ -56,6 +56,9 @@ async def test_a_campaign_is_tried_with_nothing_stored_then_made_once_started_an
     page = await operator.follow()
     assert "Running" in page.visible_text
     assert "0 of 2" in (await operator.get(f"{base}/{campaign}/part")).visible_text
+    results = await operator.get(f"{base}/{campaign}/results")
+    for text in ("0 messages were sent.", "– want no more (0)", "Everything as CSV"):
+        assert text in results.visible_text, text
     await operator.get(f"{base}/{campaign}")
     await operator.send(f"{base}/{campaign}/cancel")
     page = await operator.follow()

@@ -8,11 +8,13 @@ import trio
 from support.campaign_stack import CampaignStack, campaign_stack, phone
 
 from zapline.domain.campaigns.recipients_csv import InvalidRecipients
+from zapline.domain.campaigns.results import Outcome
 from zapline.domain.campaigns.states import CampaignCommand, WrongCampaignState
 from zapline.domain.campaigns.text_templates import InvalidTemplate
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File, Text
 from zapline.domain.outbox.failure_texts import failure_text
+from zapline.sql.campaigns.campaign_results import list_outcomes, read_results
 from zapline.sql.campaigns.campaigns import Campaign, find_campaign, list_campaigns, list_recipients, list_variables
 from zapline.sql.campaigns.recipient_counts import CountKeeper
 from zapline.sql.postgres.pool import Pool
@@ -352,3 +354,73 @@ async def test_a_dry_run_stores_nothing_and_forecasts_the_end(database: str) -> 
         assert forecast.starts_at == stack.now
         assert forecast.ends_at == stack.now + 12 * 3600 + 86_400
         assert await stack.column("select count(*) from zapline.campaign_recipients") == [0]
+
+
+async def test_results_say_who_was_reached_and_who_has_replied_or_wants_no_more(database: str) -> None:
+    async with campaign_stack(database) as stack, Pool.open(stack.url, size=1, role="zapline_api") as pool:
+        unit = await stack.add_unit()
+        campaign = await stack.create_campaign(unit, 7)
+        await stack.feeder.round()
+        of = "from zapline.campaign_recipients r where r.message_id = {} and r.number {}"
+        settled = "state = 'settled', settled_at = '2026-11-23 15:01:00+00'"
+        await stack.sql(f"update zapline.outbox o set {settled} {of.format('o.message_id', '<= 6')}")
+        for numbers, values in (
+            ("in (2, 3)", "delivery = 'delivered', told_delivered_at = '2026-11-23 15:02:00+00'"),
+            ("= 4", "delivery = 'read', told_read_at = '2026-11-24 15:00:00+00'"),
+            ("= 5", "delivery = 'failed', refusal = 'whatsapp_refused_463'"),
+        ):
+            await stack.sql(f"update zapline.messages m set {values} {of.format('m.id', numbers)}")
+
+        async def receive(number: int, at: str, external_id: str, chat: str = "m.conversation_id") -> None:
+            await stack.sql(
+                "insert into zapline.messages (id, unit_id, conversation_id, provider, external_id, from_me, kind,"
+                " kind_rank, origin, sent_at, received_at)"
+                f" select gen_random_uuid(), m.unit_id, {chat}, 'evolution', '{external_id}', false, 'text', 2, 'live',"
+                f" '{at}', now() from zapline.messages m, zapline.campaign_recipients r"
+                f" where r.message_id = m.id and r.campaign_id = '{campaign}' and r.number = {number}"
+            )
+
+        # One answers, twice; one has written before; one answers too late; one under a LID wants no more, and says so.
+        await receive(4, "2026-11-24 16:00:00+00", "A1")
+        await receive(4, "2026-11-24 17:00:00+00", "A2")
+        await receive(2, "2026-11-23 15:00:00+00", "B1")
+        await receive(3, "2026-12-01 15:00:00+00", "C1")
+        await stack.sql(
+            "insert into zapline.contacts (id, unit_id, kind, canonical) values"
+            f" ('00000000-0000-0000-0000-0000000000c1', '{unit}', 'person', '77@lid')"
+        )
+        await stack.sql(
+            "insert into zapline.conversations (id, unit_id, contact_id, last_message_at, merged_into)"
+            f" select '00000000-0000-0000-0000-0000000000c2', '{unit}', '00000000-0000-0000-0000-0000000000c1', now(),"
+            " m.conversation_id from zapline.messages m, zapline.campaign_recipients r"
+            f" where r.message_id = m.id and r.campaign_id = '{campaign}' and r.number = 6"
+        )
+        lid = "'00000000-0000-0000-0000-0000000000c2'::uuid"
+        await receive(6, "2026-11-25 15:00:00+00", "D1", lid)
+        await stack.sql(
+            "insert into zapline.suppressions (unit_id, canonical, reason, word, external_id, created_at) values"
+            f" ('{unit}', '77@lid', 'opt_out', 'SAIR', 'D1', '2026-11-25 15:00:01+00')"
+        )
+        results = await read_results(pool, unit, campaign)
+        assert results is not None
+        expected = {"sent": 6, "delivered": 3, "read": 1, "undelivered": 1, "replied": 1, "opted_out": 1}
+        assert {each.value: results.total[each] for each in Outcome} == expected
+        assert results.total.percent(Outcome.DELIVERED) == 50.0
+        (_, first), (_, last) = results.timeline[0], results.timeline[-1]
+        assert (first[Outcome.SENT], first[Outcome.DELIVERED], first[Outcome.READ]) == (6, 2, 0)
+        assert last == results.total
+        assert len(results.timeline) > 4
+
+        rows = await list_outcomes(pool, unit, campaign, 0, 3) + await list_outcomes(pool, unit, campaign, 3, 9)
+        assert [row.number for row in rows] == list(range(1, 8))
+        states = ["sent", "delivered", "delivered", "read", "undelivered", "sent", "queued"]
+        assert [row.state for row in rows] == states
+        assert [row.number for row in rows if row.replied_at is not None] == [4]
+        assert [row.number for row in rows if row.opted_out_at is not None] == [6]
+        assert (rows[4].reason, rows[6].sent_at) == ("whatsapp_refused_463", None)
+        assert [f"{at:%d %H:%M}" for at in (rows[3].delivered_at, rows[3].read_at, rows[3].replied_at) if at] == [
+            *("24 15:00", "24 15:00", "24 16:00")
+        ]
+        other = await stack.add_unit()
+        assert await read_results(pool, other, campaign) is None
+        assert await list_outcomes(pool, other, campaign, 0, 9) == []

@@ -6,6 +6,7 @@ from zapline.http.console.attention.dead_letter_pages import DeadLetterPages
 from zapline.http.console.attention.message_journey import MessageJourneyPages
 from zapline.http.console.campaigns.campaign_form import NEW_PATH, CampaignFormPages
 from zapline.http.console.campaigns.campaign_pages import CampaignPages
+from zapline.http.console.campaigns.result_page import ResultPage
 from zapline.http.console.framework.counts import TotalsCache
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.inbox.conversation_list import ConversationListPages
@@ -55,5 +56,6 @@ def attach_message_pages(layout: Layout, dependencies: Dependencies, totals: Tot
     if campaigns is not None and submissions is not None:
         CampaignFormPages(layout, commands, campaigns, submissions, pool).attach()
         CampaignPages(layout, commands, campaigns, pool).attach()
+        ResultPage(layout, commands, pool).attach()
     if dependencies.erasures is not None:
         PrivacyPage(layout, commands, dependencies.erasures, pool).attach()

@@ -72,7 +72,8 @@ async def test_a_campaign_is_made_shown_and_controlled(api: Any) -> None:
     assert ([item["id"] for item in rest["items"]], rest["nextCursor"]) == ([created["id"]], None)
     # What is another unit's is not there.
     other = await api.add_unit("Outra")
-    for method, path in (("GET", ""), ("GET", "/recipients"), ("GET", "/failures.csv"), ("POST", "/cancel")):
+    reads = [("GET", path) for path in ("", "/recipients", "/failures.csv", "/results", "/results.csv")]
+    for method, path in (*reads, ("POST", "/cancel")):
         answer = await api.client.request(method, f"/units/{other.id}/campaigns/{created['id']}{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "campaign_not_found")
     assert (await api.post(f"/units/{uuid4()}/campaigns", PLAN, 404))["code"] == "unit_not_found"
@@ -227,6 +228,22 @@ async def test_failures_are_exported_safe_for_spreadsheets_and_can_be_sent_in_ag
     second = await api.post(f"/units/{unit.id}/campaigns", PLAN, 201)
     done = await upload(api, f"/units/{unit.id}/campaigns/{second['id']}/recipients", answer.content)
     assert (done["list"]["received"], done["list"]["accepted"]) == (7, 6)
+
+
+async def test_results_are_told_in_percent_and_exported_whole(api: Any) -> None:
+    unit = await api.add_unit()
+    people = [*items(3), {"to": "=x", "nome": "=1"}]
+    created = await api.post(f"/units/{unit.id}/campaigns", PLAN | {"recipients": people}, 201)
+    resource = f"/units/{unit.id}/campaigns/{created['id']}"
+    empty = await api.get(f"{resource}/results")
+    assert (empty["total"]["sent"], empty["total"]["deliveredPercent"], len(empty["timeline"])) == (0, None, 1)
+    answer = await api.client.get(f"{resource}/results.csv")
+    assert "attachment" in answer.headers["content-disposition"]
+    rows = list(csv.reader(io.StringIO(answer.text)))
+    own = ["number", "to", "state", "reason", "detail", "sent_at", "delivered_at", "read_at", "replied_at"]
+    assert rows[0] == [*own, "opted_out_at", "nome"]
+    assert [row[2] for row in rows[1:]] == ["pending"] * 3 + ["skipped"]
+    assert (rows[4][1], rows[4][3], rows[4][10]) == ("'=x", "invalid_phone", "'=1")
 
 
 async def test_suppressions_are_listed_added_and_taken_off(api: Any) -> None:

@@ -11,6 +11,7 @@ from zapline_client.generated.models import (
     AuditPage,
     Campaign,
     CampaignPage,
+    CampaignResults,
     Connect,
     ContactPage,
     ConversationPage,
@@ -1032,6 +1033,34 @@ class AsyncOperations:
         result: bytes = await self._call(
             "GET",
             "/units/{unit}/campaigns/{campaign}/failures.csv",
+            path={"unit": unit, "campaign": campaign},
+            answer="bytes",
+        )
+        return result
+
+    async def get_campaign_results(self, unit: Id, campaign: Id) -> CampaignResults:
+        """What has become of a campaign, in percent and over time. `GET
+        /units/{unit}/campaigns/{campaign}/results`. A reply is the first message of a recipient within seven
+        days after the campaign's; the wish for no more campaigns is counted as that, and as no reply. The
+        figures may be five seconds old, and those of tens of thousands of recipients a minute. Who may: An
+        administrator, or a token of the unit or its organization with the scope `read`.
+        """
+        result: CampaignResults = await self._call(
+            "GET",
+            "/units/{unit}/campaigns/{campaign}/results",
+            path={"unit": unit, "campaign": campaign},
+        )
+        return result
+
+    async def export_campaign_results(self, unit: Id, campaign: Id) -> bytes:
+        """Every recipient of a campaign with what became of him, as CSV. `GET
+        /units/{unit}/campaigns/{campaign}/results.csv`. In the order of the list, with times in UTC, and the
+        list's own columns behind. Who may: An administrator, or a token of the unit or its organization with
+        the scope `read`.
+        """
+        result: bytes = await self._call(
+            "GET",
+            "/units/{unit}/campaigns/{campaign}/results.csv",
             path={"unit": unit, "campaign": campaign},
             answer="bytes",
         )

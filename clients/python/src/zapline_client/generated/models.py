@@ -183,6 +183,13 @@ class CampaignPage(TypedDict):
     """For the next page; null on the last one."""
 
 
+class CampaignResults(TypedDict):
+    """What has become of a campaign."""
+    total: Figures
+    timeline: list[ResultStep]
+    """At most some fifty equal steps since its start."""
+
+
 CampaignState: TypeAlias = "Literal[\"cancelled\", \"done\", \"loading\", \"paused\", \"ready\", \"running\", \"scheduled\"] | str"
 
 
@@ -408,6 +415,32 @@ class FieldError(TypedDict):
     """A field that does not validate, as `contact.phone`, and what is wrong with it."""
     field: str
     message: str
+
+
+class Figures(TypedDict):
+    """How many recipients came how far. Who has read it is among those delivered, and all of them among those
+    sent.
+    """
+    sent: int
+    """Evolution took it."""
+    undelivered: int
+    """WhatsApp did not."""
+    delivered: int
+    read: int
+    replied: int
+    """Wrote within seven days."""
+    optedOut: int
+    """Asked for no more campaigns within seven days."""
+    undeliveredPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    deliveredPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    readPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    repliedPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    optedOutPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
 
 
 class Fleet(TypedDict):
@@ -1509,6 +1542,31 @@ class ReplayedEvents(TypedDict):
     replayed: int
     nextSeq: int | None
     """There are more: ask for the same again, with this as `afterSeq`. Null: that was all."""
+
+
+class ResultStep(TypedDict):
+    """The figures as they were at a time."""
+    sent: int
+    """Evolution took it."""
+    undelivered: int
+    """WhatsApp did not."""
+    delivered: int
+    read: int
+    replied: int
+    """Wrote within seven days."""
+    optedOut: int
+    """Asked for no more campaigns within seven days."""
+    undeliveredPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    deliveredPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    readPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    repliedPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    optedOutPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    at: str
 
 
 class Revived(TypedDict):

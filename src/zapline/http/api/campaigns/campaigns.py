@@ -22,6 +22,7 @@ from zapline.http.api.campaigns.campaign_responses import (
     forecast_body,
     steered_body,
 )
+from zapline.http.api.campaigns.campaign_results import ResultRoutes
 from zapline.http.api.campaigns.recipients import CHECK_NUMBERS, INVALID, NOT_FOUND, RecipientRoutes, find_campaign
 from zapline.http.api.framework.json_bodies import AwareDatetime, RequestBody, json_response, read_body
 from zapline.http.api.framework.paging import CURSOR, Position, query_bool, query_cursor, query_int, split_page
@@ -134,6 +135,7 @@ class CampaignRoutes:
         self._campaigns = campaigns
         self._pool = pool
         self._recipients = RecipientRoutes(commands, campaigns, pool)
+        self._results = ResultRoutes(commands, pool)
 
     def attach(self, routes: RouteTable) -> None:
         campaigns, campaign = "/units/<uuid:unit>/campaigns", "/units/<uuid:unit>/campaigns/<uuid:campaign>"
@@ -142,6 +144,7 @@ class CampaignRoutes:
         routes.add("GET", campaigns, "list_campaigns", self.list, Access.READ, _LIST)
         routes.add("GET", campaign, "get_campaign", self.get, Access.READ, _GET)
         self._recipients.attach(routes)
+        self._results.attach(routes)
         for command, doc in _COMMANDS.items():
             name = f"{command.value.replace('-', '_')}_campaign"
             routes.add("POST", f"{campaign}/{command.value}", name, self._command(command), Access.SEND, doc)
