@@ -39,7 +39,7 @@ class RecipientOutcome:
 
 @dataclass(slots=True)
 class ResultReader:
-    """Counts results, one campaign at a time, because a large one takes some seconds; and keeps them for some seconds."""
+    """Counts results, one campaign at a time, because a large one takes some seconds; and keeps them for a while."""
 
     _kept: dict[UUID, tuple[float, CampaignResults]] = field(default_factory=dict)
     """With the time until which they are shown."""
