@@ -18,7 +18,7 @@ import httpcore2
 import psycopg
 import pytest
 import trio
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from support.property_examples import BRIEF, QUICK, THOROUGH
@@ -36,9 +36,11 @@ CANARIES = re.compile(
 )
 """Phones and keys that the tests use, and marker words; none may be in the log."""
 
-settings.register_profile("brief", max_examples=BRIEF, deadline=None)
-settings.register_profile("quick", max_examples=QUICK, deadline=None)
-settings.register_profile("thorough", max_examples=THOROUGH, deadline=None)
+# How long an example takes says something about the machine alone.
+SLOW_IS_WELL: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("brief", max_examples=BRIEF, **SLOW_IS_WELL)
+settings.register_profile("quick", max_examples=QUICK, **SLOW_IS_WELL)
+settings.register_profile("thorough", max_examples=THOROUGH, **SLOW_IS_WELL)
 settings.load_profile("quick")
 
 gc.set_threshold(100_000, 20, 20)  # collecting thousands of tests makes many objects that live on

@@ -212,8 +212,8 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         SimulatedEvolution.running() as evolution,
         Journal.open(directory, on_committed=dispatcher.dispatch) as journal,
         open_http_client() as http,
-        Pool.open(database, size=3, patience=1.0, role="zapline_engine") as engine_pool,
-        Pool.open(database, size=3, patience=1.0, role="zapline_api") as api_pool,
+        Pool.open(database, size=3, patience=15.0, role="zapline_engine") as engine_pool,
+        Pool.open(database, size=3, patience=15.0, role="zapline_api") as api_pool,
         trio.open_nursery() as nursery,
         AsyncExitStack() as stack,
     ):

@@ -151,6 +151,8 @@ class OutboundStack:
     feed: LiveFeed
     comparison: DatabaseComparison
     standing: WriterStanding
+    patient_client: EvolutionClient
+    """The same with the usual timeouts: for what is no part of a test."""
     uploads: dict[UUID, bytes] = field(default_factory=dict)
     failing_loads: int = 0
     """How many loads of uploads are to fail by an injected bug."""
@@ -170,7 +172,7 @@ class OutboundStack:
             await set_pace(conn, unit, **limits)
         await self.reload()
         hook = WebhookRegistration(self.address(unit).url, WEBHOOK_EVENTS)
-        await self.client.create_instance(instance, hook)
+        await self.patient_client.create_instance(instance, hook)
         self.evolution.scan(instance)
         added = self.roster.get(unit)
         assert added is not None
@@ -316,7 +318,10 @@ async def outbound_stack_on(
         senders.set_bring_back(comparison.bring_back_message)
         nursery.start_soon(comparison.run, senders.wake)
         components = (pool, journal, recorder, roster, intake, counters, senders)
-        stack = OutboundStack(url, evolution, client, *components, str(base_url), process, feed, comparison, standing)
+        patient = EvolutionClient(http, evolution.url, evolution.api_key)
+        stack = OutboundStack(
+            url, evolution, client, *components, str(base_url), process, feed, comparison, standing, patient
+        )
         calls = LineCalls(client, lambda unit, _: stack.address(UUID(bytes=unit)), counters)
         context = ActorContext(
             journal,

@@ -313,7 +313,7 @@ async def test_a_tenant_sees_only_its_own_hooks_and_deliveries(database: str) ->
             assert await crm_webhooks.insert_test_delivery(conn, one if unit is other else other, hook) is None
         assert not await crm_webhooks.delete_hook(conn, one, theirs)
         assert await crm_webhooks.rotate_key(conn, one, theirs, NOW) is None
-    async with Pool.open(database, size=1, patience=1.0, role="zapline_api") as pool:
+    async with Pool.open(database, size=1, patience=15.0, role="zapline_api") as pool:
         assert [hook.id for hook in await crm_webhooks.list_hooks(pool, one)] == [mine]
         assert await crm_webhooks.load_hook(pool, one, theirs) is None
         assert len(await crm_webhooks.list_deliveries(pool, one, mine, None, None, 10)) == 1

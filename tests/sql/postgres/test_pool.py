@@ -69,7 +69,7 @@ async def test_cancelled_waiters_lose_no_connection(database_url):
 
 
 async def test_a_connection_handed_to_a_waiter_that_was_just_cancelled_is_not_lost(database_url):
-    async with Pool.open(database_url, size=1, patience=1) as pool:
+    async with Pool.open(database_url, size=1, patience=15) as pool:
         scope = trio.CancelScope()
 
         async def wait() -> None:

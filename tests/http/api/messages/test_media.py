@@ -40,7 +40,7 @@ async def path_of(api: Any, unit: Any, data: dict[str, object]) -> str:
 class Fetches:
     """Replaces the client's fetch: its answer, how often it was called, and how often at once.
 
-    A fetch ends when ``expected`` requests have reached the fetcher, and all that may run at once do.
+    A fetch ends when ``expected`` requests have reached the fetcher, and ``together`` fetches have run at once.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +48,7 @@ class Fetches:
         self.answer: MediaContent | EvolutionFailure = MediaContent("image/png", "a.png", b"x" * 600)
         self.at_once = self.most_at_once = 0
         self.requested = self.expected = 0
+        self.together = 1
         fetches, open_file = self, MediaFetcher.open
 
         async def counted_open(fetcher: MediaFetcher, *args: Any) -> Any:
@@ -60,9 +61,9 @@ class Fetches:
             fetches.made.append(external_id)
             fetches.at_once += 1
             fetches.most_at_once = max(fetches.at_once, fetches.most_at_once)
-            while fetches.requested < fetches.expected:  # noqa: ASYNC110 - get_all has the deadline
+            while fetches.requested < fetches.expected or fetches.most_at_once < fetches.together:  # noqa: ASYNC110 - get_all has the deadline
                 await trio.sleep(0.005)
-            await wait_all_tasks_blocked(0.01)
+            await wait_all_tasks_blocked(0.01)  # one too many would show
             fetches.at_once -= 1
             if isinstance(fetches.answer, EvolutionFailure):
                 raise fetches.answer
@@ -142,7 +143,7 @@ async def test_of_many_who_ask_at_once_one_fetches_and_four_files_at_most(
     answers = await get_all(api, paths[:1] * 20)
     assert {(answer.status_code, len(answer.content)) for answer in answers} == {(200, 600)}
     assert fetches.made == ["P0"]
-    fetches.most_at_once, fetches.expected = 0, 25
+    fetches.most_at_once, fetches.expected, fetches.together = 0, 25, 4
     assert {answer.status_code for answer in await get_all(api, paths[1:])} == {200}
     assert fetches.most_at_once == 4
     # 2048 bytes hold three files of a little more than 600.
