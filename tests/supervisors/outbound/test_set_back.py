@@ -79,7 +79,7 @@ async def test_a_claim_that_is_lost_alone_is_known_from_the_journal_after_a_rest
     database: str, tmp_path: Path
 ) -> None:
     with database_copies(database) as copies:
-        async with outbound_stack(database, tmp_path) as stack:
+        async with outbound_stack(database, tmp_path, call=1.0) as stack:
             id: UnitId = (await stack.add_unit()).id
             async with stack.pool.connection() as conn:
                 await conn.execute("update zapline.units set paused_at = now()")
@@ -102,7 +102,7 @@ async def test_a_claim_that_is_lost_alone_is_known_from_the_journal_after_a_rest
 async def test_an_echo_is_not_stored_before_a_database_that_lost_the_claim_alone_knows_of_it_again(
     database: str, tmp_path: Path
 ) -> None:
-    async with outbound_stack(database, tmp_path) as stack:
+    async with outbound_stack(database, tmp_path, call=1.0) as stack:
         unit = await stack.add_unit()
         stack.evolution.inject_fault("hang", path="/message/", count=1)
         (sent,) = await stack.enqueue(unit, "uma vez")
