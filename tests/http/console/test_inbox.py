@@ -11,6 +11,7 @@ from support.console_operator import Operator
 
 from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
+from zapline.sql.accounts.administrators import add_admin
 
 PHONE = "5511999990001@s.whatsapp.net"
 NOW = 1_795_364_451
@@ -334,3 +335,70 @@ async def test_quick_replies_are_written_on_a_page_and_offered_to_the_composer(a
     assert "Removed." in (await operator.follow()).visible_text
     actions = await api.sql("select action from zapline.audit_log where action like '%quick_reply' order by id")
     assert [row.action for row in actions] == ["put_quick_reply", "put_quick_reply", "delete_quick_reply"]
+
+
+async def test_who_else_is_in_a_conversation_is_told_to_the_console_alone(api: Any, operator: Operator) -> None:
+    unit = await api.add_unit()
+    await api.send(unit, "messages.upsert", text("A1", "oi"))
+    chat = await first_chat(api, unit)
+    page = await operator.get(chat)
+    stream = re.search(r'data-events="([^"]+)"', page.text)
+    assert stream is not None
+    assert stream[1].endswith(f"?conversation={chat.rpartition('/')[2]}")
+    (hashed,) = await api.sql("select password_hash from zapline.admins")
+    async with api.engine_pool.connection() as conn:
+        assert await add_admin(conn, "bia@example.com", hashed.password_hash) is not None
+    colleague = Operator(api.url)
+    await colleague.sign_in("bia@example.com", "correct horse battery")
+    page = await colleague.get(chat)
+    csrf = {"csrf": page.forms[f"{chat}/reply"]["csrf"]}
+    live = {"X-Zapline-Live": "1"}
+    unit_events = f"{api.url}/units/{unit.id}/events"
+    with trio.fail_after(60):
+        async with (
+            operator.client.stream("GET", stream[1]) as mine,
+            api.client.stream("GET", unit_events) as of_a_crm,
+        ):
+            told = mine.aiter_lines()
+            async with colleague.client.stream("GET", stream[1]) as theirs:
+                arriving = theirs.aiter_lines()  # kept: a stream whose reader has gone is closed
+                await lines_until(arriving, "event: hello")
+                await lines_until(told, "event: presence")
+                while not (here := (await operator.get(f"{chat}/colleagues")).visible_text):  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+                assert here == "bia has this conversation open too"
+                await colleague.post(f"{chat}/typing", csrf | {"active": "1"}, 204, **live)
+                assert (await operator.get(f"{chat}/colleagues")).visible_text == "bia is typing here"
+                assert (await colleague.get(f"{chat}/colleagues")).visible_text.startswith("ana has")
+                await colleague.post(f"{chat}/typing", csrf, 204, **live)
+            while (await operator.get(f"{chat}/colleagues")).visible_text:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+            await api.send(unit, "messages.upsert", text("A2", "e agora?", NOW + 1))
+            seen = await lines_until(of_a_crm.aiter_lines(), "event: message")
+            assert "event: presence" not in seen
+    await colleague.close()
+
+
+async def lines_until(lines: Any, last: str) -> list[str]:
+    """The lines of a stream up to this one."""
+    seen: list[str] = []
+    async for line in lines:
+        seen.append(line)
+        if line == last:
+            break
+    return seen
+
+
+async def test_what_ctrl_k_finds_are_conversations_units_and_the_way_to_messages(api: Any, operator: Operator) -> None:
+    unit, other = await api.add_unit("Loja São João"), await api.add_unit("Filial")
+    await api.send(unit, "messages.upsert", text("A1", HOSTILE[0], name="Conceição"))
+    await api.send(other, "messages.upsert", text("B1", "oi", name="Conceição"))
+    found = await operator.get(f"/console/find?q=conceicao&unitId={other.id}")
+    chats = [link for link in found.links if "/conversations/" in link]
+    assert [str(other.id) in chats[0], str(unit.id) in chats[1], len(chats)] == [True, True, 2]
+    assert "<script>" not in found.text
+    assert "/console/search?q=conceicao" in found.links
+    assert f"/console/units/{unit.id}/conversations" in (await operator.get("/console/find?q=sao+joao")).links
+    latest = await operator.get(f"/console/find?unitId={unit.id}")
+    assert len([link for link in latest.links if "/conversations/" in link]) == 1
+    assert "Filial" in (await operator.get("/console/find")).visible_text

@@ -1,5 +1,7 @@
 """Builds the console's ASGI application: its pages, its session guard and its security headers."""
 
+from functools import partial
+
 from quart import Response, g, request
 from quart_trio import QuartTrio
 
@@ -27,6 +29,7 @@ from zapline.http.console.framework.session_guard import (
 )
 from zapline.http.console.framework.static_assets import STATIC_PREFIX
 from zapline.http.console.framework.translation import choose_language
+from zapline.http.console.inbox.colleagues import ColleagueParts, presence_of
 from zapline.http.console.message_routes import attach_message_pages, large_forms
 from zapline.http.console.unit_routes import attach_unit_pages
 from zapline.http.dependencies import Dependencies
@@ -34,6 +37,7 @@ from zapline.http.server.asgi import App
 from zapline.http.server.body_limits import limited_request_class
 from zapline.http.server.fair_places import hold_for
 from zapline.http.server.serve import shield_last_message
+from zapline.supervisors.conversations.colleagues import Colleagues
 
 _MAX_FORM = 1024 * 1024
 _FORM_TIMEOUT = 15.0
@@ -75,7 +79,11 @@ def _attach_pages(layout: Layout, dependencies: Dependencies, sessions: Password
     SignInPages(layout, sessions).attach()
     AboutPage(layout).attach()
     if dependencies.streams is not None:
-        LiveEvents(layout, sessions, dependencies.streams, dependencies.commands).attach()
+        colleagues = Colleagues(dependencies.feed) if dependencies.feed is not None else None
+        presence = partial(presence_of, colleagues) if colleagues is not None else None
+        LiveEvents(layout, sessions, dependencies.streams, dependencies.commands, presence).attach()
+        if colleagues is not None:
+            ColleagueParts(layout, dependencies.commands, colleagues).attach()
     totals = TotalsCache(dependencies.pool)
     attach_unit_pages(layout, dependencies, totals)
     attach_message_pages(layout, dependencies, totals)

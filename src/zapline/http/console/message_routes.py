@@ -13,6 +13,7 @@ from zapline.http.console.inbox.conversation_list import ConversationListPages
 from zapline.http.console.inbox.message_change_forms import MessageChangeForms
 from zapline.http.console.inbox.message_files import MessageFiles
 from zapline.http.console.inbox.message_search import MessageSearchPages
+from zapline.http.console.inbox.palette import Palette
 from zapline.http.console.inbox.reactions import ReactionForm
 from zapline.http.console.inbox.reply import REPLY_PATH
 from zapline.http.console.inbox.thread import ThreadPages
@@ -42,6 +43,7 @@ def attach_message_pages(layout: Layout, dependencies: Dependencies, totals: Tot
     ConversationListPages(layout, commands, pool).attach()
     ThreadPages(layout, commands, pool, submissions, dependencies.receipts).attach()
     MessageSearchPages(layout, commands, roster, pool, dependencies.searches).attach()
+    Palette(layout, roster, pool).attach()
     if submissions is not None:
         ReactionForm(layout, submissions).attach()
     if dependencies.edits is not None:

@@ -36,6 +36,8 @@ class EventKind(StrEnum):
     CAMPAIGN = "campaign"
     TRAFFIC = "traffic"
     """Over all units: message counts of each."""
+    PRESENCE = "presence"
+    """For the console alone: somebody of the unit's people has come to a conversation, or left it, or types."""
     RESET = "reset"
     """Events were missed: the client must reload."""
 

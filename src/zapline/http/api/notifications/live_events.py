@@ -1,7 +1,7 @@
 """Streams a unit's live events as server-sent events; each stream holds little more than a position in the feed."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,7 @@ from zapline.domain.ids import UnitId
 from zapline.http.api.framework.problems import Problem
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.supervisors.notifications.event_payloads import HelloPayload, hello_payload
-from zapline.supervisors.notifications.live_feed import LiveEvent, LiveFeed, Watcher
+from zapline.supervisors.notifications.live_feed import EventKind, LiveEvent, LiveFeed, Watcher
 from zapline.supervisors.units.unit_commands import UnitCommands, UnknownUnit
 
 HEARTBEAT = 15.0
@@ -53,14 +53,22 @@ class EventStreams:
         """By the unit or the organization that is watched; None: all units."""
         self.count = 0
 
-    def response(self, unit: UnitId | None, first_event: Callable[[], object], access_check: AccessCheck) -> Response:
+    def response(
+        self,
+        unit: UnitId | None,
+        first_event: Callable[[], object],
+        access_check: AccessCheck,
+        presence: AbstractContextManager[None] | None = None,
+    ) -> Response:
         """A response that streams the events of a unit, or of all (None).
 
-        ``first_event`` makes the data of the event ``hello``. Raises Problem 429 and 503 above the limits.
+        ``first_event`` makes the data of the event ``hello``; ``presence`` is held while the stream is open, and only
+        then it has the events about people. Raises Problem 429 and 503 above the limits.
         """
         self.require_room(unit)
         last_id = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
-        return stream_response(self._stream(unit, last_id[:_MAX_ID] if last_id else None, first_event, access_check))
+        last_id = last_id[:_MAX_ID] if last_id else None
+        return stream_response(self._stream(unit, last_id, first_event, access_check, presence))
 
     def require_room(self, watched: UUID | None) -> None:
         """Raises Problem 429 and 503 where one more stream would be too many."""
@@ -73,15 +81,23 @@ class EventStreams:
             raise Problem(429, "too_many_streams", detail, retryable=True, retry_after=10)
 
     async def _stream(
-        self, unit: UnitId | None, last_id: str | None, first_event: Callable[[], object], access_check: AccessCheck
+        self,
+        unit: UnitId | None,
+        last_id: str | None,
+        first_event: Callable[[], object],
+        access_check: AccessCheck,
+        presence: AbstractContextManager[None] | None,
     ) -> AsyncIterator[bytes]:
-        with self.count_stream(unit), self._feed.watch(unit, last_id) as watcher:
+        people = presence is not None
+        with self.count_stream(unit), self._feed.watch(unit, last_id) as watcher, presence or nullcontext():
             yield RETRY_LINE + encode_event(watcher.last_id, "hello", msgspec.json.encode(first_event()))
-            async with aclosing(self._chunks(watcher, access_check)) as chunks:
+            async with aclosing(self._chunks(watcher, access_check, people=people)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
-    async def _chunks(self, watcher: Watcher, access_check: AccessCheck) -> AsyncGenerator[bytes, None]:
+    async def _chunks(
+        self, watcher: Watcher, access_check: AccessCheck, *, people: bool
+    ) -> AsyncGenerator[bytes, None]:
         recheck_at, revocations = trio.current_time() + RECHECK_ACCESS, self.revocations()
         while True:
             await watcher.wait(HEARTBEAT)
@@ -92,7 +108,7 @@ class EventStreams:
                 if not await _check_access(access_check):
                     return
                 recheck_at = trio.current_time() + RECHECK_ACCESS
-            events = watcher.take()
+            events = [event for event in watcher.take() if people or event.kind is not EventKind.PRESENCE]
             yield b"".join(map(_encode_event, events)) if events else b": \n\n"
             await trio.sleep(BATCH_SECONDS)
 
@@ -126,8 +142,17 @@ class LiveEventRoutes:
         return watch_unit(self._streams, self._commands, UnitId(unit), self._access_check())
 
 
-def watch_unit(streams: EventStreams, commands: UnitCommands, unit: UnitId, access_check: AccessCheck) -> Response:
-    """Stream the events of one unit to a caller who may see it. Raises UnknownUnit, Problem."""
+def watch_unit(
+    streams: EventStreams,
+    commands: UnitCommands,
+    unit: UnitId,
+    access_check: AccessCheck,
+    presence: AbstractContextManager[None] | None = None,
+) -> Response:
+    """Stream the events of one unit to a caller who may see it; ``presence`` as in ``EventStreams.response``.
+
+    Raises UnknownUnit, Problem.
+    """
     commands.find(unit)
 
     def first_event() -> HelloPayload:
@@ -144,7 +169,7 @@ def watch_unit(streams: EventStreams, commands: UnitCommands, unit: UnitId, acce
             return False  # archived meanwhile
         return await access_check()
 
-    return streams.response(unit, first_event, is_still_allowed)
+    return streams.response(unit, first_event, is_still_allowed, presence)
 
 
 def watch_all(streams: EventStreams, access_check: AccessCheck) -> Response:

@@ -1,5 +1,7 @@
 """Serves the event streams that update the console's pages, authorised by the session's cookie."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from uuid import UUID
 
 from quart import Response, g
@@ -17,7 +19,15 @@ ALL_UNITS_EVENTS = "/console/events"
 class LiveEvents:
     """``/console/events`` and ``/console/units/{unit}/events``."""
 
-    def __init__(self, layout: Layout, sessions: PasswordSignIn, streams: EventStreams, commands: UnitCommands) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        sessions: PasswordSignIn,
+        streams: EventStreams,
+        commands: UnitCommands,
+        presence_of: Callable[[UnitId], AbstractContextManager[None]] | None = None,
+    ) -> None:
+        self._presence_of = presence_of
         self._layout = layout
         self._sessions = sessions
         self._streams = streams
@@ -31,7 +41,8 @@ class LiveEvents:
         return self._streams.response(None, dict, self._access_check())
 
     async def one_unit(self, unit: UUID) -> Response:
-        return watch_unit(self._streams, self._commands, UnitId(unit), self._access_check())
+        presence = self._presence_of(UnitId(unit)) if self._presence_of is not None else None
+        return watch_unit(self._streams, self._commands, UnitId(unit), self._access_check(), presence)
 
     def _access_check(self) -> AccessCheck:
         """Checks whether the session is still open; watching does not extend it."""

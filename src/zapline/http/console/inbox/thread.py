@@ -164,7 +164,7 @@ class ThreadPages:
             "thread.html",
             status,
             at="conversations",
-            events=unit_events_path(record.id),
+            events=f"{unit_events_path(record.id)}?conversation={head.id}",
             name=clean_name(head.name or "") or head.phone or conversation_title(head),
             username=shown_username(head),
             draft=draft,

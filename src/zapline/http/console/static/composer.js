@@ -23,6 +23,43 @@ function start(box) {
     field().dispatchEvent(new Event("input", { bubbles: true }));
   }
 
+  // -- what was begun: it waits in this tab until it is sent, or somebody signs out (console.js) -----------------------
+
+  const draftKey = `zapline:draft:${location.pathname}`;
+
+  function saveDraft() {
+    if (kept) return;
+    try {
+      if (field().value.trim()) sessionStorage.setItem(draftKey, field().value); else sessionStorage.removeItem(draftKey);
+    } catch { /* no room, or not allowed */ }
+  }
+
+  let kept = "";   // what was typed while a voice note is sent
+  try { if (!field().value) field().value = sessionStorage.getItem(draftKey) || ""; } catch { /* not allowed */ }
+  document.addEventListener("input", event => { if (event.target === field()) { saveDraft(); tellTyping(); } });
+
+  // -- colleagues are told that somebody types ---------------------------------------------------------------------------
+
+  const TELL_EVERY = 5000;   // ms; the server believes it for 12 s
+  let toldAt = 0, idle = 0;
+
+  function tellTyping() {
+    clearTimeout(idle);
+    if (!field().value.trim()) { tell(false); return; }
+    idle = setTimeout(() => tell(false), TELL_EVERY);
+    if (Date.now() - toldAt > TELL_EVERY) tell(true);
+  }
+
+  function tell(active) {
+    clearTimeout(idle);
+    if (!active && !toldAt) return;
+    toldAt = active ? Date.now() : 0;
+    const said = new FormData();
+    said.set("csrf", hidden("csrf").value);
+    if (active) said.set("active", "1");
+    fetch(box.dataset.typing || "", { method: "POST", body: said, headers: { "X-Zapline-Live": "1" }, keepalive: true }).catch(() => {});
+  }
+
   // -- quick replies ---------------------------------------------------------------------------------------------
 
   const panel = /** @type {HTMLElement} */ (box.querySelector(".quick"));
@@ -198,11 +235,14 @@ function start(box) {
     thread.classList.remove("dropping");
     attach([...(event.dataTransfer?.files || [])]);
   });
-  let kept = "";   // what was typed while a voice note is sent
   document.addEventListener("zapline:sent", event => {
     const { form: sent, ok } = /** @type {CustomEvent} */ (event).detail;
     if (!sent.matches("form.reply")) return;
-    if (kept) { if (!field().value) write(kept); kept = ""; }
+    const typed = kept;
+    kept = "";
+    if (typed && !field().value) write(typed);
+    saveDraft();
+    tell(false);
     if (!ok || !waiting.length) { showFiles(); return; }
     put(waiting.shift());
     showFiles();

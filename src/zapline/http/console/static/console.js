@@ -9,7 +9,7 @@
 (() => {
   const body = document.body;
   const texts = JSON.parse(body.dataset.texts || "{}");
-  const KINDS = ["status", "qr", "message", "delivery", "reaction", "vote", "campaign", "traffic"];
+  const KINDS = ["status", "qr", "message", "delivery", "reaction", "vote", "campaign", "traffic", "presence"];
   const MIN_GAP = 300;             // ms between two fetches of one part: a burst of events causes one fetch
   const MAX_RETRY_DELAY = 10000;   // ms between two attempts to reach the server again
   const HIDDEN_AFTER = 30000;      // ms after which a hidden page closes its stream: browsers allow few
@@ -24,7 +24,7 @@
 
   async function request(path, signal) {
     const headers = { "X-Zapline-Live": "1" };
-    if (Date.now() - touchedAt > IDLE_AFTER) headers["X-Zapline-Idle"] = "1";
+    if (Date.now() - touchedAt > IDLE_AFTER && !watching()) headers["X-Zapline-Idle"] = "1";
     const answer = await fetch(path, { headers, signal, cache: "no-store", credentials: "same-origin" });
     receivedAt = Date.now();
     if (answer.status === 401) showSessionOver();
@@ -168,7 +168,10 @@
     const mine = stream = new EventSource(body.dataset.events);
     mine.addEventListener("hello", () => { connected(); refreshAll(null); });
     mine.addEventListener("reset", () => refreshAll(null));
-    for (const kind of KINDS) mine.addEventListener(kind, () => refreshAll(kind));
+    for (const kind of KINDS) mine.addEventListener(kind, event => {
+      refreshAll(kind);
+      document.dispatchEvent(new CustomEvent("zapline:event", { detail: { kind, data: event.data } }));
+    });
     mine.addEventListener("error", () => { mine.close(); if (stream === mine) { stream = null; retryConnection(); } });
   }
 
@@ -225,19 +228,8 @@
     for (const [id, text] of typed) { const field = document.getElementById(id); if (field && !edited(field)) field.value = text; }
   }
 
-  // A reply that was begun waits in this tab until it is sent or its page is left for good.
-  const draftKey = `zapline:draft:${location.pathname}`, draftField = () => document.querySelector("textarea[data-draft]");
-
-  function saveDraft() {
-    const field = draftField();
-    if (!field || document.querySelector("[data-sent]")) return;
-    try { if (field.value.trim()) sessionStorage.setItem(draftKey, field.value); else sessionStorage.removeItem(draftKey); } catch { /* no room */ }
-  }
-
-  function restoreDraft() {
-    const field = draftField();
-    try { const text = sessionStorage.getItem(draftKey); if (field && text && !field.value) field.value = text; } catch { /* not allowed */ }
-  }
+  // Whether somebody wants to be told of messages while the page is hidden (alerts.js): then the stream stays.
+  const watching = () => document.documentElement.hasAttribute("data-watching");
 
   function refreshSkipped() {
     for (const part of liveParts(null)) { const own = state(part); if (own.skipped) { own.skipped = false; refresh(part); } }
@@ -247,7 +239,7 @@
   document.addEventListener("visibilitychange", () => {
     clearTimeout(hiddenTimer);
     if (document.hidden) {
-      hiddenTimer = setTimeout(() => { if (stream) { stream.close(); stream = null; } }, HIDDEN_AFTER);
+      if (!watching()) hiddenTimer = setTimeout(() => { if (stream) { stream.close(); stream = null; } }, HIDDEN_AFTER);
       return;
     }
     if (body.dataset.events && !stream && !sessionOver) open();
@@ -292,14 +284,12 @@
     const form = event.target, part = (event.submitter && event.submitter.dataset.part) || form.dataset.part;
     if (form.method !== "post") return;
     if (form.matches("form.who")) try { sessionStorage.clear(); } catch { /* not allowed */ }
-    if (form.matches("form.reply")) try { sessionStorage.removeItem(draftKey); } catch { /* not allowed */ }
     if (part || "quietly" in form.dataset) { event.preventDefault(); sendForm(form, event.submitter, part); return; }
     if (form.dataset.sent) { event.preventDefault(); return; }
     form.dataset.sent = "1";   // a second click does not send it again
     setTimeout(() => { delete form.dataset.sent; }, 3000);
   });
   document.addEventListener("input", event => {
-    if (event.target.matches("textarea[data-draft]")) saveDraft();
     const form = event.target.closest("form[data-filters]");
     if (!form) return;
     clearTimeout(form.timer);
@@ -340,7 +330,6 @@
     } catch { fail(translate("It did not arrive. Send it again: it is sent once.")); retryConnection(); } finally {
       clearTimeout(timer);
       delete form.dataset.sent;
-      saveDraft();
       if (target) target.removeAttribute("aria-busy");
     }
   }
@@ -392,7 +381,6 @@
   if (document.querySelector("form.who")) {
     overBanner.querySelector("a").addEventListener("click", saveTyped);
     restoreTyped();
-    restoreDraft();
     if (body.dataset.events) open();
     setInterval(() => {
       if (document.hidden || sessionOver) return;
