@@ -18,12 +18,12 @@ def test_results_are_told_in_percent_of_what_was_sent() -> None:
         OutcomeCount(1, Outcome.SENT, 1, 1),
         OutcomeCount(0, Outcome.READ, 3, 1),
     ]
-    results = summarize(counts, steps, 2, NOW)
+    results = summarize(counts, steps, ("a", "b"), NOW)
     assert (results.total.percent(Outcome.READ), results.total.percent(Outcome.REPLIED)) == (33.3, 0.0)
-    assert [each.percent(Outcome.READ) for each in results.wordings] == [50.0, 0.0]
+    assert [(text, each.percent(Outcome.READ)) for text, each in results.wordings] == [("a", 50.0), ("b", 0.0)]
     assert [figures[Outcome.SENT] for _, figures in results.timeline] == [2, 3, 3, 3]
     assert [at - NOW for at, _ in results.timeline] == [-700, -400, -100, 0]
-    assert summarize([], steps, 1, NOW).total.percent(Outcome.DELIVERED) is None
+    assert summarize([], steps, (), NOW).total.percent(Outcome.DELIVERED) is None
 
 
 @given(st.floats(-100, 400 * 86_400))
@@ -36,12 +36,12 @@ def test_there_are_few_steps_and_the_last_one_holds_the_end(span: float) -> None
 
 @given(COUNTS, st.randoms(use_true_random=False))
 def test_nothing_is_lost_or_counted_twice_and_nothing_is_taken_back(counts: list[OutcomeCount], chance: object) -> None:
-    results = summarize(counts, Steps(NOW, 300, 12), 3, NOW + 3600)
+    results = summarize(counts, Steps(NOW, 300, 12), "abc", NOW + 3600)
     other = list(counts)
     chance.shuffle(other)  # type: ignore[attr-defined]
-    assert summarize(other, Steps(NOW, 300, 12), 3, NOW + 3600) == results
+    assert summarize(other, Steps(NOW, 300, 12), "abc", NOW + 3600) == results
     for outcome in Outcome:
         told = [figures[outcome] for _, figures in results.timeline]
         assert told == sorted(told)
         expected = sum(each.recipients for each in counts if each.outcome is outcome)
-        assert results.total[outcome] == told[-1] == expected == sum(each[outcome] for each in results.wordings)
+        assert results.total[outcome] == told[-1] == expected == sum(each[outcome] for _, each in results.wordings)

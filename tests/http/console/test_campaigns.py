@@ -19,12 +19,22 @@ async def test_a_campaign_is_tried_with_nothing_stored_then_made_once_started_an
     base = f"/console/units/{unit.id}/campaigns"
     assert "No campaign yet" in (await operator.get(base)).visible_text
     form = (await operator.get(f"{base}/new")).forms[f"{base}/new"]
-    fields = form | {"name": "Natal <b>", "text": "Oi {{nome}}", "seconds": "2,5", "opens": "08:00", "closes": "18:00"}
+    fields = form | {
+        "name": "Natal <b>",
+        "text": "Oi {{nome}}",
+        "second": "Boas festas!",
+        "seconds": "2,5",
+        "opens": "08:00",
+        "closes": "18:00",
+    }
     csv_file = {"list": ("lista.csv", LIST.encode("cp1252"), "text/csv")}
     page = await operator.post(f"{base}/try", fields, 200, files=csv_file, **{"X-Zapline-Live": "1"})
     for text in ("4 lines", "2 are written to", "2 are skipped", "This is no phone number.", "line 3"):
         assert text in page.visible_text, text
     assert "Oi Ana" in page.visible_text
+    assert "Boas festas!" in page.visible_text
+    without = await operator.post(f"{base}/try", fields | {"pasted": LIST, "text": ""}, 422)
+    assert "Write the first text, too" in without.visible_text
     assert "end about" in page.visible_text
     assert "<script>alert" not in page.text
     assert "<html" not in page.text
@@ -45,6 +55,7 @@ async def test_a_campaign_is_tried_with_nothing_stored_then_made_once_started_an
     assert operator.answer is not None
     assert operator.answer.headers["location"] == f"{base}/{campaign}"
     page = await operator.get(f"{base}/{campaign}")
+    assert "Wording 2 Boas festas!" in page.visible_text
     for text in ("Not started", "0 of 2", "Oi Ana", "2 skipped", "one message every 2.5 s", "08:00 – 18:00"):
         assert text in page.visible_text, text
     await operator.send(f"{base}/{campaign}/start")
@@ -57,7 +68,7 @@ async def test_a_campaign_is_tried_with_nothing_stored_then_made_once_started_an
     assert "Running" in page.visible_text
     assert "0 of 2" in (await operator.get(f"{base}/{campaign}/part")).visible_text
     results = await operator.get(f"{base}/{campaign}/results")
-    for text in ("0 messages were sent.", "– want no more (0)", "Everything as CSV"):
+    for text in ("0 messages were sent.", "– want no more (0)", "Everything as CSV", "By wording", "Boas festas!"):
         assert text in results.visible_text, text
     await operator.get(f"{base}/{campaign}")
     await operator.send(f"{base}/{campaign}/cancel")

@@ -66,9 +66,9 @@ def check_recipients(
             reason = "invalid_phone"
         elif phone in seen:
             reason = "duplicate"
-        elif missing := template.missing(row.values):
+        elif missing := template.of(number).missing(row.values):
             reason, detail = "missing_variable", ", ".join(missing)[:_LONGEST_DETAIL]
-        elif template.length(row.values) > LONGEST_TEXT:
+        elif template.of(number).length(row.values) > LONGEST_TEXT:
             reason = "too_long"
         else:
             seen.add(phone)
@@ -96,7 +96,7 @@ class RecipientCounts:
             if row.reason is None:
                 self.accepted += 1
                 if len(self.previews) < _PREVIEWS:
-                    content = template.render(row.values).content
+                    content = template.of(row.number).render(row.values).content
                     text = getattr(content, "text", None) or getattr(content, "caption", None) or ""
                     self.previews.append((mask_phone(row.recipient), text))
                 continue

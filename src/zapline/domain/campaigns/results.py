@@ -75,13 +75,17 @@ class CampaignResults:
     """The results of a campaign: in all, of each wording, and at the end of each step of time."""
 
     total: Figures
-    wordings: Sequence[Figures]
+    wordings: Sequence[tuple[str, Figures]]
+    """(text, figures), where there are several."""
     timeline: Sequence[tuple[float, Figures]]
     """(UTC seconds, what had come until then)."""
 
 
-def summarize(counts: Iterable[OutcomeCount], steps: Steps, wordings: int, now: float) -> CampaignResults:
-    """Sum up counts, in any order; what came after the last step counts in it. ``now`` in UTC seconds."""
+def summarize(counts: Iterable[OutcomeCount], steps: Steps, texts: Sequence[str], now: float) -> CampaignResults:
+    """Sum up counts, in any order; what came after the last step counts in it.
+
+    ``texts``: the wordings; empty: there is one. ``now`` in UTC seconds.
+    """
     by_wording: defaultdict[int, Counter[Outcome]] = defaultdict(Counter)
     by_step: defaultdict[int, Counter[Outcome]] = defaultdict(Counter)
     for each in counts:
@@ -92,4 +96,6 @@ def summarize(counts: Iterable[OutcomeCount], steps: Steps, wordings: int, now: 
     for step, end in enumerate(steps.ends()):
         so_far = so_far + by_step[step]
         timeline.append((min(end, max(now, steps.start)), Figures(so_far)))
-    return CampaignResults(Figures(so_far), [Figures(by_wording[index]) for index in range(wordings)], timeline)
+    return CampaignResults(
+        Figures(so_far), [(text, Figures(by_wording[index])) for index, text in enumerate(texts)], timeline
+    )

@@ -5,8 +5,8 @@ are not parsed as templates.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from unicodedata import normalize
 
 import msgspec
@@ -116,10 +116,15 @@ class MessageTemplate:
     texts: Mapping[str, TextTemplate]
     needed: tuple[str, ...]
     """The variables that every recipient must have, sorted."""
+    wordings: tuple["MessageTemplate", ...] = ()
+    """Those that recipients get in turn, this one first; empty: all get this one."""
 
     @classmethod
-    def parse(cls, outgoing: OutgoingMessage) -> "MessageTemplate":
-        """Raises :class:`InvalidTemplate`."""
+    def parse(cls, outgoing: OutgoingMessage, wordings: Sequence[str] = ()) -> "MessageTemplate":
+        """``wordings``: texts, or captions, in the place of the content's. Raises :class:`InvalidTemplate`."""
+        if wordings:
+            variants = tuple(cls.parse(_worded(outgoing, wording)) for wording in wordings)
+            return replace(variants[0], wordings=variants)
         content = outgoing.content
         fields = {name: getattr(content, name) for name in _TEXTS.get(type(content), ())}
         texts = {name: _parse_field(name, text) for name, text in fields.items() if text is not None}
@@ -127,6 +132,10 @@ class MessageTemplate:
         if len(needed) > MAX_VARIABLES:
             raise InvalidTemplate(Sentence("a campaign has at most {limit} variables", limit=MAX_VARIABLES))
         return cls(outgoing, texts, tuple(sorted(needed)))
+
+    def of(self, number: int) -> "MessageTemplate":
+        """The wording of the recipient with this number, from 1."""
+        return self.wordings[(number - 1) % len(self.wordings)] if self.wordings else self
 
     def missing(self, values: Mapping[str, str]) -> list[str]:
         """The variables that these values lack."""
@@ -143,3 +152,12 @@ class MessageTemplate:
             # Values must not make a path of it.
             texts["file_name"] = _NO_NAME.sub("_", texts["file_name"]).strip(". ")[:_LONGEST_NAME] or "file"
         return OutgoingMessage(msgspec.structs.replace(self.outgoing.content, **texts), self.outgoing.quoted)
+
+
+def _worded(outgoing: OutgoingMessage, wording: str) -> OutgoingMessage:
+    """The message with another text, or caption."""
+    content = outgoing.content
+    if isinstance(content, Text):
+        return OutgoingMessage(msgspec.structs.replace(content, text=wording), outgoing.quoted)
+    assert isinstance(content, File)
+    return OutgoingMessage(msgspec.structs.replace(content, caption=wording), outgoing.quoted)

@@ -101,10 +101,12 @@ async def enqueue_next(
         wanted = [row for row in recipients if not row.opted_out]
         if not wanted:
             return EnqueueResult(skipped=len(opted_out))
-        template = MessageTemplate.parse(msgspec.convert(locked[0].content, OutgoingMessage))
+        outgoing = msgspec.convert(locked[0].content, OutgoingMessage)
+        template = MessageTemplate.parse(outgoing, locked[0].wordings or ())
         dues = await _dues(conn, campaign, len(wanted), now, chance)
         rows = [
-            _row(campaign, row, template.render(row.parameters), due) for row, due in zip(wanted, dues, strict=True)
+            _row(campaign, row, template.of(row.number).render(row.parameters), due)
+            for row, due in zip(wanted, dues, strict=True)
         ]
         queued = await _enqueue(conn, campaign, rows, now)
     return EnqueueResult(queued, len(recipients) - queued)

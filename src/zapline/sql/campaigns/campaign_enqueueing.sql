@@ -34,7 +34,7 @@ select c.id, c.unit_id, c.state, c.seconds, c.window_from, c.window_until,
 -- name: lock_running
 -- A running campaign whose next messages are about to be queued, locked. No row back: it does not run, or is being
 -- changed.
-select c.content from zapline.campaigns c
+select c.content, c.wordings from zapline.campaigns c
  where c.id = %(id)s and c.state = 'running' and zapline.owns(%(owner)s, %(since)s, c.unit_id)
    for no key update skip locked;
 

@@ -57,13 +57,15 @@ class ResultReader:
                 return found
             end = row.now if row.ended_at is None else min(row.now, row.ended_at + FOLLOWED)
             steps = Steps.between(row.start, end)
-            place = {"unit_id": unit, "id": id, "wordings": row.wordings, "start": steps.start, "width": steps.width}
+            texts = tuple(row.wordings or ())
+            place = {"unit_id": unit, "id": id, "wordings": max(1, len(texts))}
+            place |= {"start": steps.start, "width": steps.width}
             began, counts = trio.current_time(), list[OutcomeCount]()
             for after in range(0, row.last, _BATCH):
                 async with unit_scope(pool, unit) as conn:
                     rows = await _SQL.rows(conn, "count_outcomes", **place, after=after, until=after + _BATCH)
                 counts += (OutcomeCount(one.wording, Outcome(one.outcome), one.step, one.recipients) for one in rows)
-            results = summarize(counts, steps, row.wordings, row.now)
+            results = summarize(counts, steps, texts, row.now)
             self._kept.pop(id, None)
             took = trio.current_time() - began
             self._kept[id] = (began + max(_FRESH, _SHARE * took), results)

@@ -1,10 +1,10 @@
 -- What has become of the recipients of campaigns.
 
 -- name: find_span
--- When a campaign began and ended, how many wordings it has, and how many recipients.
+-- When a campaign began and ended, its wordings, and how many recipients it has.
 select extract(epoch from coalesce(started_at, created_at))::float8 as start,
        extract(epoch from ended_at)::float8 as ended_at, extract(epoch from now())::float8 as now,
-       coalesce(jsonb_array_length(wordings), 1) as wordings,
+       wordings,
        (select coalesce(max(r.number), 0) from zapline.campaign_recipients r where r.campaign_id = campaigns.id) as last
   from zapline.campaigns
  where unit_id = %(unit_id)s and id = %(id)s;

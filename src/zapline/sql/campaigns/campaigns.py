@@ -12,6 +12,7 @@ import msgspec
 from zapline.domain.campaigns.recipient_checks import CheckedRecipient
 from zapline.domain.campaigns.schedule import CampaignTiming
 from zapline.domain.campaigns.states import CampaignState
+from zapline.domain.campaigns.text_templates import MessageTemplate
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import OutgoingMessage
 from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, failure_text
@@ -38,6 +39,7 @@ class NewCampaign:
     client_id: str | None
     digest: bytes
     now: float
+    wordings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,13 @@ class PlannedCampaign:
     outgoing: OutgoingMessage
     timing: CampaignTiming
     start_at: float | None
+    wordings: tuple[str, ...] = ()
+    """Texts that recipients get in turn, the content's first; empty: there is one."""
+
+    @property
+    def template(self) -> MessageTemplate:
+        """What recipients get. Raises InvalidTemplate."""
+        return MessageTemplate.parse(self.outgoing, self.wordings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,8 @@ class Campaign:
     ended_at: datetime | None
     created_at: datetime
     client_id: str | None
+    wordings: tuple[str, ...] = ()
+    """As in ``PlannedCampaign``."""
     held: str | None = None
     """The code of what the unit's campaigns wait for a person for, unless this one has ended."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -116,6 +127,7 @@ async def insert_campaign(conn: Connection, unit: UnitId, new: NewCampaign) -> b
         now=new.now,
         digest=new.digest,
         client_id=new.client_id,
+        wordings=as_json(new.wordings) if new.wordings else None,
     )
     return row is not None
 
@@ -140,7 +152,8 @@ async def find_plan(conn: Connection, unit: UnitId, id: UUID) -> tuple[PlannedCa
 
 def _planned(row: Any) -> PlannedCampaign:
     outgoing = msgspec.convert(row.content, OutgoingMessage)
-    return PlannedCampaign(CampaignState(row.state), outgoing, timing_of(row), row.start_at)
+    wordings = tuple(row.wordings or ())
+    return PlannedCampaign(CampaignState(row.state), outgoing, timing_of(row), row.start_at, wordings)
 
 
 def timing_of(row: Any) -> CampaignTiming:
@@ -184,10 +197,13 @@ async def move_to_reply_lane(conn: Connection, rows: Sequence[dict[str, object]]
 # -- loading lists -------------------------------------------------------------------------------------------------
 
 
-async def begin_load(conn: Connection, unit: UnitId, id: UUID) -> tuple[int, OutgoingMessage] | None:
+async def begin_load(conn: Connection, unit: UnitId, id: UUID) -> tuple[int, MessageTemplate] | None:
     """Mark the campaign as loading. Returns the number of the next recipient; None where it is not ready for a list."""
     row = await _SQL.one(conn, "begin_load", unit_id=unit, id=id)
-    return (row.loading_from, msgspec.convert(row.content, OutgoingMessage)) if row is not None else None
+    if row is None:
+        return None
+    outgoing = msgspec.convert(row.content, OutgoingMessage)
+    return row.loading_from, MessageTemplate.parse(outgoing, row.wordings or ())
 
 
 async def end_load(conn: Connection, id: UUID) -> bool:
@@ -286,6 +302,7 @@ def _version(row: Any) -> Hashable:
 
 def _campaign(row: Any) -> Campaign:
     own = {"state": CampaignState(row.state), "timing": timing_of(row), "client_id": row.client_campaign_id}
+    own["wordings"] = tuple(row.wordings or ())
     outgoing = msgspec.convert(row.content, OutgoingMessage)
     return from_row(Campaign, row, **own, outgoing=outgoing, counts=Counter(), skipped=Counter(), reasons=Counter())
 

@@ -3,9 +3,9 @@
 -- name: insert_campaign
 -- A new campaign. No row back: its client id is taken, and nothing has changed.
 insert into zapline.campaigns (id, unit_id, name, state, content, seconds, window_from, window_until, start_at,
-                               created_at, request_digest, client_campaign_id)
+                               created_at, request_digest, client_campaign_id, wordings)
 values (%(id)s, %(unit_id)s, %(name)s, 'ready', %(content)s, %(seconds)s, %(window_from)s, %(window_until)s,
-        to_timestamp(%(start_at)s), to_timestamp(%(now)s), %(digest)s, %(client_id)s)
+        to_timestamp(%(start_at)s), to_timestamp(%(now)s), %(digest)s, %(client_id)s, %(wordings)s)
 on conflict (unit_id, client_campaign_id) do nothing
 returning id;
 
@@ -16,14 +16,14 @@ select id, request_digest from zapline.campaigns
 
 -- name: lock_campaign
 -- A campaign that is about to be changed, locked.
-select state, content, extract(epoch from start_at)::float8 as start_at, seconds, window_from, window_until
+select state, content, wordings, extract(epoch from start_at)::float8 as start_at, seconds, window_from, window_until
   from zapline.campaigns
  where unit_id = %(unit_id)s and id = %(id)s
    for no key update;
 
 -- name: find_plan
 -- A campaign as planned, the number of the next recipient and how many are pending.
-select c.state, c.content, extract(epoch from c.start_at)::float8 as start_at, c.seconds, c.window_from,
+select c.state, c.content, c.wordings, extract(epoch from c.start_at)::float8 as start_at, c.seconds, c.window_from,
        c.window_until,
        1 + coalesce((select max(r.number) from zapline.campaign_recipients r where r.campaign_id = c.id), 0) as next,
        (select count(*) from zapline.campaign_recipients r
@@ -103,7 +103,7 @@ update zapline.campaigns c
    set state = 'loading',
        loading_from = 1 + coalesce((select max(number) from zapline.campaign_recipients where campaign_id = c.id), 0)
  where c.unit_id = %(unit_id)s and c.id = %(id)s and c.state = 'ready'
-returning c.loading_from, c.content;
+returning c.loading_from, c.content, c.wordings;
 
 -- name: end_load
 -- The list has been loaded completely.
@@ -144,7 +144,7 @@ select %(id)s, r.number, %(unit_id)s, r.recipient, r."values",
 -- name: list_campaigns
 -- A page of a unit's campaigns, newest first, or one of them.
 select id, name, state, content, seconds, window_from, window_until, start_at, started_at, ended_at, created_at,
-       client_campaign_id,
+       client_campaign_id, wordings,
        case when state not in ('cancelled', 'done') then
            (select u.campaigns_held_reason from zapline.units u where u.id = campaigns.unit_id) end as held
   from zapline.campaigns

@@ -18,7 +18,7 @@ from zapline.domain.campaigns.text_templates import MessageTemplate
 from zapline.domain.errors import InvalidField, LocalError, RemoteError
 from zapline.domain.ids import UnitId
 from zapline.domain.messages.facts import MessageKind
-from zapline.domain.outbox.contents import File, OutgoingMessage, Text
+from zapline.domain.outbox.contents import File, OutgoingMessage, Text, text_of_content
 from zapline.domain.outbox.quiet_hours import day_began, local_day
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.text import Sentence, clean_text
@@ -86,12 +86,16 @@ class CampaignPlan:
     start_at: float | None = None
     client_id: str | None = None
     start: bool = False
+    wordings: tuple[str, ...] = ()
+    """Texts, or captions, that recipients get in turn, the content's first; empty: there is one."""
 
     @property
     def digest(self) -> bytes:
         """Distinguishes a repeated request from another one."""
         timing = (self.timing.seconds, self.timing.window_from, self.timing.window_until)
         request = (self.name, self.content, self.recipients, timing, self.start_at, self.start)
+        if self.wordings:
+            request = (*request, self.wordings)  # type: ignore[assignment]  # earlier campaigns keep their digests
         return sha256(msgspec.json.encode(request, order="sorted")).digest()
 
 
@@ -144,11 +148,12 @@ class Campaigns:
         if len(plan.recipients) > MAX_RECIPIENTS:
             raise InvalidRecipients(Sentence("a campaign has at most {limit} recipients", limit=MAX_RECIPIENTS))
         _require_start(plan.start_at)
-        template = MessageTemplate.parse(OutgoingMessage(await self._check_content(unit, plan.content)))
+        template = await self._template(unit, plan)
         checked = await self._loader.check(plan.recipients, template)
         id, now = self._new_id(), self._clock()
         times = (plan.timing, plan.start_at)
-        new = NewCampaign(id, plan.name, template.outgoing, *times, plan.client_id, plan.digest, now)
+        wordings = tuple(text_of_content(each.outgoing.content) or "" for each in template.wordings)
+        new = NewCampaign(id, plan.name, template.outgoing, *times, plan.client_id, plan.digest, now, wordings)
         async with self._create_lock, self._pool.connection() as conn, conn.transaction():
             created = await campaigns.insert_campaign(conn, unit, new)
             if created:
@@ -218,8 +223,7 @@ class Campaigns:
                 begun = await campaigns.begin_load(conn, unit, id)
             if begun is None:
                 raise NotFillable("the campaign was started or cancelled just now")
-            first, outgoing = begun
-            template = MessageTemplate.parse(outgoing)
+            first, template = begun
             finder = self._refusal_finder(unit, id, counts if check_numbers else None)
             await self._loader.read(source, template, first, finder, counts, store)
             async with self._pool.connection() as conn:
@@ -261,6 +265,15 @@ class Campaigns:
         accepted = {checked.number: checked.recipient for checked in batch if checked.reason is None}
         return refusals | await find_earlier_opt_outs(conn, self._erasure_key, unit, accepted)
 
+    async def _template(self, unit: UnitId, plan: CampaignPlan) -> MessageTemplate:
+        """What recipients get. Raises InvalidCampaign, InvalidTemplate, and what ``check_url`` raises."""
+        content, wordings = await self._check_content(unit, plan.content), [clean_text(one) for one in plan.wordings]
+        if wordings and not isinstance(content, Text) and content.kind in (MessageKind.AUDIO, MessageKind.VOICE):
+            raise InvalidCampaign("WhatsApp shows no caption with audio", "wordings")
+        if not all(one.strip() for one in wordings):
+            raise InvalidCampaign("the text is empty", "wordings")
+        return MessageTemplate.parse(OutgoingMessage(content), wordings)
+
     async def _check_content(self, unit: UnitId, content: Text | File) -> Text | File:
         """Return the content cleaned and complete. Raises InvalidCampaign, and what ``check_url`` raises."""
         if isinstance(content, Text):
@@ -297,8 +310,7 @@ class Campaigns:
         """
         self._find(unit)
         _require_start(plan.start_at)
-        template = MessageTemplate.parse(OutgoingMessage(await self._check_content(unit, plan.content)))
-        counts = RecipientCounts()
+        template, counts = await self._template(unit, plan), RecipientCounts()
         recipients = plan.recipients if source is None else source
         finder = self._refusal_finder(unit, None, counts if check_numbers else None)
         await self._loader.read(recipients, template, 1, finder, counts)
@@ -314,7 +326,7 @@ class Campaigns:
         if found is None:
             raise UnknownCampaign("the unit has no such campaign")
         held, first, pending = found
-        template, counts = MessageTemplate.parse(held.outgoing), RecipientCounts()
+        template, counts = held.template, RecipientCounts()
         finder = self._refusal_finder(unit, id, counts if check_numbers else None)
         await self._loader.read(source, template, first, finder, counts)
         return await self._forecast(unit, held.timing, held.start_at, counts, pending)

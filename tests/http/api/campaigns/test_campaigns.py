@@ -240,10 +240,46 @@ async def test_results_are_told_in_percent_and_exported_whole(api: Any) -> None:
     answer = await api.client.get(f"{resource}/results.csv")
     assert "attachment" in answer.headers["content-disposition"]
     rows = list(csv.reader(io.StringIO(answer.text)))
-    own = ["number", "to", "state", "reason", "detail", "sent_at", "delivered_at", "read_at", "replied_at"]
+    own = ["number", "to", "wording", "state", "reason", "detail", "sent_at", "delivered_at", "read_at", "replied_at"]
     assert rows[0] == [*own, "opted_out_at", "nome"]
-    assert [row[2] for row in rows[1:]] == ["pending"] * 3 + ["skipped"]
-    assert (rows[4][1], rows[4][3], rows[4][10]) == ("'=x", "invalid_phone", "'=1")
+    assert [row[3] for row in rows[1:]] == ["pending"] * 3 + ["skipped"]
+    assert (rows[4][1], rows[4][4], rows[4][11]) == ("'=x", "invalid_phone", "'=1")
+
+
+async def test_several_wordings_go_to_recipients_in_turn_and_have_their_own_results(api: Any) -> None:
+    unit = await api.add_unit()
+    base = f"/units/{unit.id}/campaigns"
+    plan = {"name": "Natal", "wordings": ["Oi {{nome}}", "Feliz Natal!"], "clientCampaignId": "w1"}
+    people: list[dict[str, object]] = [*items(2), {"to": phone(2)}, {"to": phone(3)}]
+    tried = await api.post(f"{base}/dry-run", plan | {"recipients": people}, 200)
+    assert [each["text"] for each in tried["previews"]] == ["Oi N0", "Feliz Natal!", "Feliz Natal!"]
+    assert tried["skipped"] == {"missing_variable": 1}, "only the first wording needs a name"
+    created = await api.post(base, plan | {"recipients": people}, 201)
+    assert (created["wordings"], created["content"]["text"]) == (plan["wordings"], "Oi {{nome}}")
+    assert await api.post(base, plan | {"recipients": people}, 200) == created
+    other = plan | {"recipients": people, "wordings": ["Oi {{nome}}", "Boas festas!"]}
+    assert (await api.post(base, other, 409))["code"] == "client_campaign_id_taken"
+    resource = f"{base}/{created['id']}"
+    await api.post(f"{resource}/recipients", {"recipients": [{"to": phone(9)}, {"to": phone(10)}]})
+    results = await api.get(f"{resource}/results")
+    assert [(each["wording"], each["text"], each["sent"]) for each in results["wordings"]] == [
+        (1, "Oi {{nome}}", 0),
+        (2, "Feliz Natal!", 0),
+    ]
+    rows = list(csv.reader(io.StringIO((await api.client.get(f"{resource}/results.csv")).text)))[1:]
+    assert [(row[2], row[4]) for row in rows] == [
+        *(("1", ""), ("2", ""), ("1", "missing_variable")),
+        *(("2", ""), ("1", "missing_variable"), ("2", "")),
+    ]
+    for wrong in (
+        {"wordings": ["Oi"]},
+        {"wordings": ["Oi", "  "]},
+        {"wordings": ["Oi", "{{nome"]},
+        {"wordings": ["Oi", "Olá"], "text": "Oi"},
+        {"wordings": ["Oi", "Olá"], "image": {"url": "https://example.com/a.png", "caption": "Oi"}},
+        {"wordings": ["Oi", "Olá"], "audio": {"url": "https://example.com/a.ogg"}},
+    ):
+        await api.post(base, {"name": "Natal", **wrong}, 422)
 
 
 async def test_suppressions_are_listed_added_and_taken_off(api: Any) -> None:

@@ -116,6 +116,8 @@ class Campaign(TypedDict):
     name: str
     state: CampaignState
     content: CampaignContent | None
+    wordings: list[str]
+    """Those that recipients get in turn; empty: there is one."""
     pace: float | None
     """Seconds between two messages; null: as the unit's pace says."""
     window: Window | None
@@ -186,6 +188,8 @@ class CampaignPage(TypedDict):
 class CampaignResults(TypedDict):
     """What has become of a campaign."""
     total: Figures
+    wordings: list[WordingResult]
+    """Empty where there is one."""
     timeline: list[ResultStep]
     """At most some fifty equal steps since its start."""
 
@@ -939,6 +943,10 @@ class NewCampaign(TypedDict):
     """For people; recipients do not see it."""
     text: NotRequired[str | None]
     """May hold variables, as `Olá {{nome}}`, with a fallback as `{{nome|cliente}}`."""
+    wordings: NotRequired[Sequence[str] | None]
+    """Several texts instead of `text`, or captions instead of the file's `caption`: recipients get them in turn,
+    and the results tell each apart.
+    """
     image: NotRequired[CampaignFile | None]
     video: NotRequired[CampaignFile | None]
     audio: NotRequired[CampaignAudio | None]
@@ -1769,6 +1777,8 @@ class SteeredCampaign(TypedDict):
     name: str
     state: CampaignState
     content: CampaignContent | None
+    wordings: list[str]
+    """Those that recipients get in turn; empty: there is one."""
     pace: float | None
     """Seconds between two messages; null: as the unit's pace says."""
     window: Window | None
@@ -2075,6 +2085,33 @@ class Who(TypedDict):
 
 
 Window = TypedDict("Window", {"from": "str", "until": "str"})
+
+
+class WordingResult(TypedDict):
+    """The figures of one of several wordings."""
+    sent: int
+    """Evolution took it."""
+    undelivered: int
+    """WhatsApp did not."""
+    delivered: int
+    read: int
+    replied: int
+    """Wrote within seven days."""
+    optedOut: int
+    """Asked for no more campaigns within seven days."""
+    undeliveredPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    deliveredPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    readPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    repliedPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    optedOutPercent: float | None
+    """Of those sent, to a tenth; null where there are none."""
+    wording: int
+    """Its place, from 1."""
+    text: str
 
 
 class Work(TypedDict):

@@ -65,6 +65,14 @@ class NewCampaign(RequestBody, frozen=True):
         Annotated[str, Meta(min_length=1, max_length=65_536)] | None,
         Meta(description="May hold variables, as `Olá {{nome}}`, with a fallback as `{{nome|cliente}}`."),
     ] = None
+    wordings: Annotated[
+        Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=65_536)], ...], Meta(min_length=2, max_length=5)]
+        | None,
+        Meta(
+            description="Several texts instead of `text`, or captions instead of the file's `caption`: recipients get "
+            "them in turn, and the results tell each apart."
+        ),
+    ] = None
     image: CampaignFile | None = None
     video: CampaignFile | None = None
     audio: CampaignAudio | None = None
@@ -110,19 +118,26 @@ def plan_of(body: NewCampaign) -> CampaignPlan:
         start_at=body.start_at.timestamp() if body.start_at is not None else None,
         client_id=body.client_campaign_id,
         start=body.start,
+        wordings=body.wordings or (),
     )
 
 
 def _content(body: NewCampaign) -> Text | File:
     files = {"image": body.image, "video": body.video, "audio": body.audio, "document": body.document}
-    contents = [name for name, content in {"text": body.text, **files}.items() if content is not None]
+    text = body.text
+    if body.wordings is not None:
+        captions = [getattr(file, "caption", None) for file in files.values()]
+        if text is not None or any(caption is not None for caption in captions):
+            raise invalid("wordings", "stand in the place of the text, or of the caption")
+        text = None if any(files.values()) else body.wordings[0]
+    contents = [name for name, content in {"text": text, **files}.items() if content is not None]
     if len(contents) != 1:
         sentence = "is one too many" if contents else "is missing"
         raise invalid(
             contents[-1] if contents else "text", f"{sentence}: a campaign has one of text, {', '.join(files)}"
         )
-    if body.text is not None:
-        return Text(body.text, body.link_preview is not False)
+    if text is not None:
+        return Text(text, body.link_preview is not False)
     if body.link_preview is not None:
         raise invalid("linkPreview", "is for texts only")
     (name,) = contents

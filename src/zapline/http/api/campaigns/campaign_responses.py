@@ -51,6 +51,7 @@ class CampaignBody(ResponseBody, frozen=True, kw_only=True):
     name: str
     state: CampaignState
     content: CampaignContentBody | None
+    wordings: Annotated[Sequence[str], Meta(description="Those that recipients get in turn; empty: there is one.")]
     pace: Annotated[float | None, Meta(description="Seconds between two messages; null: as the unit's pace says.")]
     window: WindowBody | None
     start_at: Timestamp | None

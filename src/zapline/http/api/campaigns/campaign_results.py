@@ -49,10 +49,18 @@ class ResultStepBody(FiguresBody, frozen=True, kw_only=True):
     at: Timestamp
 
 
+class WordingResultBody(FiguresBody, frozen=True, kw_only=True):
+    """The figures of one of several wordings."""
+
+    wording: Annotated[int, Meta(description="Its place, from 1.")]
+    text: str
+
+
 class CampaignResultsBody(ResponseBody, frozen=True, kw_only=True):
     """What has become of a campaign."""
 
     total: FiguresBody
+    wordings: Annotated[Sequence[WordingResultBody], Meta(description="Empty where there is one.")]
     timeline: Annotated[Sequence[ResultStepBody], Meta(description="At most some fifty equal steps since its start.")]
 
 
@@ -101,34 +109,35 @@ class ResultRoutes:
     async def export(self, unit: UUID, campaign: UUID) -> Response:
         """All recipients, read and sent in parts."""
         id = self._commands.find(UnitId(unit)).id
-        await self.read(unit, campaign)
+        wordings = max(1, len((await self.read(unit, campaign)).wordings))
         columns = sorted(await list_variables(self._pool, id, campaign))
-        response = Response(self._rows(id, campaign, columns), 200, content_type="text/csv; charset=utf-8")
+        response = Response(self._rows(id, campaign, columns, wordings), 200, content_type="text/csv; charset=utf-8")
         response.headers["Content-Disposition"] = f'attachment; filename="results-{campaign}.csv"'
         return response
 
-    async def _rows(self, unit: UnitId, campaign: UUID, columns: Iterable[str]) -> AsyncIterator[bytes]:
+    async def _rows(self, unit: UnitId, campaign: UUID, columns: Iterable[str], wordings: int) -> AsyncIterator[bytes]:
         names = [name for name in columns if name not in _OWN_COLUMNS]
         yield csv_bytes([[*_OWN_COLUMNS, *names]])
         after = 0
         while page := await stored.list_outcomes(self._pool, unit, campaign, after, _BATCH):
-            yield csv_bytes([_cells(recipient, names) for recipient in page])
+            yield csv_bytes([_cells(recipient, names, wordings) for recipient in page])
             after = page[-1].number
 
 
 _OWN_COLUMNS = (
-    *("number", "to", "state", "reason", "detail"),
+    *("number", "to", "wording", "state", "reason", "detail"),
     *("sent_at", "delivered_at", "read_at", "replied_at", "opted_out_at"),
 )
 
 
-def _cells(recipient: RecipientOutcome, names: Iterable[str]) -> list[str]:
+def _cells(recipient: RecipientOutcome, names: Iterable[str], wordings: int) -> list[str]:
     # Without its plus a phone is no formula.
     to, reason = recipient.recipient.removeprefix("+"), recipient.reason
     detail = recipient.detail
     if detail is None and reason is not None and reason in FAILURE_TEXTS and recipient.state != "skipped":
         detail = failure_text(reason)
-    own = [str(recipient.number), to, recipient.state, reason or "", detail or ""]
+    wording = (recipient.number - 1) % wordings + 1
+    own = [str(recipient.number), to, str(wording), recipient.state, reason or "", detail or ""]
     times: Sequence[datetime | None] = (
         *(recipient.sent_at, recipient.delivered_at, recipient.read_at),
         *(recipient.replied_at, recipient.opted_out_at),
@@ -146,6 +155,10 @@ def figures_values(figures: Figures) -> dict[str, int | float | None]:
 def _body(results: CampaignResults) -> CampaignResultsBody:
     return CampaignResultsBody(
         total=FiguresBody(**figures_values(results.total)),  # type: ignore[arg-type]
+        wordings=[
+            WordingResultBody(wording=place, text=text, **figures_values(figures))  # type: ignore[arg-type]
+            for place, (text, figures) in enumerate(results.wordings, 1)
+        ],
         timeline=[
             ResultStepBody(at=iso(at) or "", **figures_values(figures))  # type: ignore[arg-type]
             for at, figures in results.timeline

@@ -46,6 +46,9 @@ class CampaignDraft(SendDraft):
     """The fields of the form; ``key`` is the id under which the campaign is created once."""
 
     name: str = ""
+    second: str = ""
+    """Another wording, and ``third``: recipients get them in turn."""
+    third: str = ""
     pasted: str = ""
     start_at: str = ""
     seconds: str = ""
@@ -171,9 +174,8 @@ class CampaignFormPages:
 
 def _read_draft(form: Form) -> CampaignDraft:
     names = ("name", "start_at", "seconds", "opens", "closes")
-    return CampaignDraft.read(
-        form, pasted=form.fields.get("pasted", ""), **{name: form.text(name, 300) for name in names}
-    )
+    longer = {name: form.fields.get(name, "") for name in ("pasted", "second", "third")}
+    return CampaignDraft.read(form, **longer, **{name: form.text(name, 300) for name in names})
 
 
 def _read_request(record: UnitRecord, form: Form, draft: CampaignDraft, *, trial: bool) -> _CampaignRequest:
@@ -182,7 +184,10 @@ def _read_request(record: UnitRecord, form: Form, draft: CampaignDraft, *, trial
         raise _InvalidForm(_("Give the campaign a name."))
     if len(draft.name) > 200:
         raise _InvalidForm(_("A name has at most {n} characters.", n=200))
-    if len(draft.text) > MAX_TEXT:
+    others = tuple(wording for wording in (draft.second, draft.third) if wording.strip())
+    if others and not draft.text:
+        raise _InvalidForm(_("Write the first text, too: the others take turns with it."))
+    if any(len(wording) > MAX_TEXT for wording in (draft.text, *others)):
         raise _InvalidForm(_("The text is longer than {n} characters.", n=MAX_TEXT))
     plan = CampaignPlan(
         name=draft.name,
@@ -190,6 +195,7 @@ def _read_request(record: UnitRecord, form: Form, draft: CampaignDraft, *, trial
         timing=_timing(draft),
         start_at=_start_at(draft, record.time_zone),
         client_id=draft.key,
+        wordings=(draft.text, *others) if others else (),
     )
     return _CampaignRequest(plan, _uploaded_list(form))
 

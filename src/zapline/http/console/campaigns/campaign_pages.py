@@ -14,7 +14,7 @@ from zapline.domain.campaigns.states import COMMAND_STATES, CampaignCommand, Cam
 from zapline.domain.campaigns.text_templates import MessageTemplate
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
-from zapline.domain.outbox.contents import File, Text
+from zapline.domain.outbox.contents import File, text_of_content
 from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, failure_text
 from zapline.domain.privacy.masking import mask_text
 from zapline.http.api.campaigns.recipients import RecipientRoutes
@@ -195,7 +195,7 @@ class CampaignPages:
             "reasons": [
                 (_(RECIPIENT_STATES[state]), recipient_reason(reason), count) for (state, reason), count in reasons
             ],
-            "text": clean_lines(content.text if isinstance(content, Text) else getattr(content, "caption", None) or ""),
+            "texts": [clean_lines(text) for text in loaded.wordings or (text_of_content(content) or "",) if text],
             "file": _file_label(content) if isinstance(content, File) else "",
             "zone": record.time_zone,
             "base": f"{PATH.format(unit=record.id)}/{loaded.id}",
@@ -203,7 +203,7 @@ class CampaignPages:
 
     async def _planned_values(self, record: UnitRecord, loaded: Campaign) -> dict[str, Any]:
         """The forecast of a campaign that is not started: the first texts, who is skipped, and its end."""
-        template = MessageTemplate.parse(loaded.outgoing)
+        template = MessageTemplate.parse(loaded.outgoing, loaded.wordings)
         first = await stored.list_recipients(self._pool, record.id, loaded.id, ("pending",), 0, _PREVIEWS)
         skipped = await stored.list_recipients(self._pool, record.id, loaded.id, ("skipped",), 0, _EXAMPLES)
         forecast: Forecast | None = None
@@ -268,7 +268,7 @@ def _file_label(file: File) -> str:
 
 
 def _preview_text(template: MessageTemplate, recipient: Recipient) -> str:
-    content = template.render(recipient.values).content
+    content = template.of(recipient.number).render(recipient.values).content
     return clean_lines(getattr(content, "text", None) or getattr(content, "caption", None) or "")
 
 

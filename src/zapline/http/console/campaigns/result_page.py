@@ -14,7 +14,7 @@ from zapline.http.api.campaigns.recipients import find_campaign
 from zapline.http.console.framework.formatting import date_time
 from zapline.http.console.framework.formatting import percent as formatted
 from zapline.http.console.framework.layout import Layout
-from zapline.http.console.framework.message_labels import clean_name
+from zapline.http.console.framework.message_labels import clean_lines, clean_name
 from zapline.http.console.framework.translation import N_, _
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.unit_commands import UnitCommands
@@ -60,6 +60,10 @@ class ResultPage:
             sent=results.total[Outcome.SENT],
             total=_figures(results.total),
             labels=[_(label) for label in LABELS.values()],
+            wordings=[
+                (place, clean_lines(text), figures[Outcome.SENT], _figures(figures))
+                for place, (text, figures) in enumerate(results.wordings, 1)
+            ],
             rows=[(date_time(at, record.time_zone), figures[Outcome.SENT], _figures(figures)) for at, figures in shown],
             base=f"/console/units/{record.id}/campaigns/{loaded.id}",
         )
