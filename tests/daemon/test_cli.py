@@ -74,7 +74,7 @@ def test_the_commands_are_those_that_operators_were_promised() -> None:
     assert names >= {"privacy export", "privacy erase", "privacy retention"}
     assert names >= {"dead-letters list", "dead-letters replay", "admin add", "admin password", "admin list"}
     assert names >= {f"servers {verb}" for verb in ("list", "add", "change", "pause", "resume", "remove")}
-    assert names >= {"units move"}
+    assert names >= {"units move"} | {f"alarms {verb}" for verb in ("list", "add", "remove", "test")}
     assert names >= {"admin disable", "admin enable", "tokens mint", "tokens list", "tokens revoke"}
     assert names >= {f"organizations {verb}" for verb in ("add", "list", "add-unit", "remove-unit", "mint", "revoke")}
 
@@ -393,6 +393,42 @@ def test_servers_are_kept_with_their_keys_sealed_and_no_key_is_ever_shown(
     audited = rows(database, "select action, target, detail::text from zapline.audit_log order by id")
     assert ("servers add", "evo-2", "{}") in audited
     assert CANARY not in str(audited)
+
+
+def test_destinations_of_alarms_are_kept_sealed_and_shown_in_part(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZAPLINE_MASTER_KEY", "m" * 40)
+    output = []
+
+    def run(*args: str, code: int = 0, input: str | None = None) -> str:
+        result = invoke("alarms", *args, input=input)
+        assert result.exit_code == code, result.output
+        output.append(result.output)
+        return result.output
+
+    assert "nobody" in run("list")
+    assert "No SMTP server is set" in run("add", "email", "oncall@example.com", "--language", "pt-BR")
+    assert "whsec_" in run("add", "webhook", "-", input=f"https://example.com/{CANARY}\n")
+    assert "https" in run("add", "webhook", "http://example.com/", code=1)
+    assert "e-mail" in run("add", "email", "oncall", code=1)
+    assert "units" in run("add", "line", "+5511999990001", code=1)
+    assert "no such unit" in run("add", "line", "+5511999990001", "--unit", str(uuid4()), code=1)
+    run("add", "pigeon", "oncall@example.com", code=2)
+    mail, hook = json.loads(run("list", "--json"))
+    assert (mail["kind"], mail["to"], mail["language"]) == ("email", "o…@example.com", "pt-BR")
+    assert (hook["kind"], hook["to"], hook["error"]) == ("webhook", "https://example.com/…", None)
+    stored = rows(database, "select id, sealed from zapline.alarm_destinations where kind = 'webhook'")
+    ((id, sealed),) = stored
+    assert isinstance(sealed, bytes)
+    assert keys.unseal_alarm_target(b"m" * 40, UUID(str(id)), sealed) == f"https://example.com/{CANARY}"
+    assert keys.unseal_alarm_target(b"n" * 40, UUID(str(id)), sealed) is None
+    assert "no Zapline daemon" in run("test", code=1)
+    run("remove", hook["id"])
+    assert "no such destination" in run("remove", hook["id"], code=1)
+    assert CANARY not in "".join(output)
+    audited = rows(database, "select action, target from zapline.audit_log order by id")
+    assert audited == [("alarms add", mail["id"]), ("alarms add", hook["id"]), ("alarms remove", hook["id"])]
 
 
 def test_the_first_admin_is_added_without_a_daemon_and_the_password_is_shown_once(database: str) -> None:

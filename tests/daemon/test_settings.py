@@ -229,6 +229,21 @@ def test_a_body_has_to_fit_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("needed")
+def test_the_settings_of_the_mail_server_have_to_fit_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZAPLINE_SMTP_HOST", "mail.example.com")
+    assert "ZAPLINE_SMTP_HOST needs ZAPLINE_SMTP_FROM" in refusal()
+    monkeypatch.setenv("ZAPLINE_SMTP_FROM", "zapline@example.com")
+    assert load(Settings).smtp_port == 587
+    monkeypatch.setenv("ZAPLINE_SMTP_SECURITY", "none")
+    assert "only for a server on this machine" in refusal()
+    monkeypatch.setenv("ZAPLINE_SMTP_HOST", "127.0.0.1")
+    monkeypatch.setenv("ZAPLINE_SMTP_PASSWORD", "c4nary")
+    assert "ZAPLINE_SMTP_PASSWORD needs ZAPLINE_SMTP_USER" in refusal()
+    monkeypatch.setenv("ZAPLINE_SMTP_USER", "zapline")
+    assert "c4nary" not in repr(load(Settings))
+
+
+@pytest.mark.usefixtures("needed")
 @pytest.mark.parametrize(
     "url",
     ["ftp://h", "evolution.example", "https://", "https://h:port", "https://h/?a=b", "https://a b", "http://[::1"],

@@ -19,6 +19,8 @@ from support.console_operator import Operator
 from support.kept_connection import KeptConnection, kept_connection
 from werkzeug.routing import Rule
 
+from zapline.crm.webhook_client import open_crm_client
+from zapline.daemon.composition.alarms import alarm_keys
 from zapline.daemon.composition.notifications import open_notifications
 from zapline.domain.ids import UnitId
 from zapline.domain.messages.message_secrets import SecretSealer
@@ -28,6 +30,7 @@ from zapline.evolution.client.rest_client import EvolutionClient, open_http_clie
 from zapline.http.api.framework.password_sign_in import AuthPolicy
 from zapline.http.api.notifications.live_events import EventStreams
 from zapline.http.app import create_app
+from zapline.http.console.health.alarm_texts import alarm_text
 from zapline.http.dependencies import Dependencies
 from zapline.http.server.serve import serve
 from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
@@ -40,6 +43,8 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
+from zapline.supervisors.alarms.alarm_commands import AlarmCommands, TargetPolicy
+from zapline.supervisors.alarms.channels import Channels, SiblingLines
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.campaigns.outbox_feeder import OutboxFeeder
 from zapline.supervisors.conversations.quick_replies import QuickReplies
@@ -57,6 +62,7 @@ from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.lines.line_settings import LineSettingsKeeper
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.outbound.changes.message_changes import MessageChanges
+from zapline.supervisors.outbound.media_url_check import resolve_host
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
 from zapline.supervisors.outbound.submission import Submissions
 from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
@@ -182,6 +188,19 @@ def connect_server(url: str, key: str) -> ServerClients:
 
 
 @asynccontextmanager
+async def alarm_commands(
+    pool: Pool, roster: Roster, commands: UnitCommands, outgoing: Submissions
+) -> AsyncIterator[AlarmCommands]:
+    """Commands on alarms, without a mail server; webhooks may lead to this machine."""
+    keys = alarm_keys(b"k" * 32)
+    async with open_crm_client(time.time, resolve_host, private=True) as client:
+        lines = SiblingLines(roster.get, outgoing)
+        channels = Channels(alarm_text, None, client, keys.signing, lines, time.time, "http://zapline.example")
+        policy = TargetPolicy(private=True)
+        yield AlarmCommands(pool, keys, channels, commands.find, policy, lambda: None, time.time)
+
+
+@asynccontextmanager
 async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
     """The running API with an administrator and a client that has a token."""
     counters = Counters(trio.current_time)
@@ -296,6 +315,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             checks=checks,
             pictures=ContactPictures(client_of_evolution, counters),
             groups=GroupMembers(engine_pool, api_pool, client_of_evolution, counters),
+            alarms=await stack.enter_async_context(alarm_commands(engine_pool, roster, commands, outgoing)),
             servers=ServerCommands(
                 *(engine_pool, servers, roster, commands),
                 *(lambda name, key: key.encode(), client_of_evolution, evolution.url),

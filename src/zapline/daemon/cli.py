@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import zapline
-from zapline.daemon.commands import backup, database, dead_letters, nodes, privacy, reconcile, servers, units
+from zapline.daemon.commands import alarms, backup, database, dead_letters, nodes, privacy, reconcile, servers, units
 from zapline.daemon.commands.accounts import admins, organizations, tokens
 from zapline.daemon.commands.terminal import FAILED, AsJson, command_group, echo, echo_json, echo_table
 
@@ -35,6 +35,7 @@ app.add_typer(units.app, name="units")
 app.add_typer(nodes.app, name="nodes")
 app.add_typer(organizations.app, name="organizations")
 app.add_typer(servers.app, name="servers")
+app.add_typer(alarms.app, name="alarms")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(admins.app, name="admin")
 app.add_typer(tokens.app, name="tokens")

@@ -40,6 +40,8 @@ from zapline.http.api.messages.quick_replies import PROBLEMS as REPLY_PROBLEMS
 from zapline.http.api.messages.quick_replies import QuickReplyRoutes
 from zapline.http.api.messages.send_endpoint import SendEndpoint, answer_first
 from zapline.http.api.messages.uploads import UPLOAD_PATH, UploadRoutes
+from zapline.http.api.notifications.alarms import PROBLEMS as ALARM_PROBLEMS
+from zapline.http.api.notifications.alarms import AlarmRoutes
 from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.api.notifications.hooks import HookRoutes
 from zapline.http.api.notifications.live_events import LiveEventRoutes
@@ -84,7 +86,7 @@ def create_app(deps: Dependencies) -> App:
     app.url_map.merge_slashes = False  # no redirects by the router
     accounts = {**ORGANIZATION_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS}
     units = {**UNIT_PROBLEMS, **SERVER_PROBLEMS, **DIRECTORY_PROBLEMS, **CHANGE_PROBLEMS, **REPLY_PROBLEMS}
-    install_error_handlers(app, {**PROBLEMS, **units, **accounts, **HOOK_PROBLEMS})
+    install_error_handlers(app, {**PROBLEMS, **units, **accounts, **HOOK_PROBLEMS, **ALARM_PROBLEMS})
     sign_in = PasswordSignIn(deps.identity, deps.audit, deps.auth)  # shared, so that both count the same attempts
     _attach(app, deps, sign_in)
 
@@ -150,6 +152,8 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
         OrganizationEventRoutes(deps.events, deps.streams, pool, auth.caller_check).attach(routes)
     if deps.hooks is not None:
         HookRoutes(commands, deps.hooks, pool).attach(routes)
+    if deps.alarms is not None:
+        AlarmRoutes(deps.alarms).attach(routes)
     DeadLetterRoutes(commands, pool).attach(routes)
     ProbeRoutes(deps.health, deps.counters, time.time).attach(routes)
     ReferencePage(routes, WEBHOOK_EVENTS if deps.hooks is not None else ()).attach()

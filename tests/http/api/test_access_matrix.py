@@ -67,6 +67,8 @@ ADMIN = {
     *("mint_organization_token", "list_organization_tokens", "revoke_organization_token"),
     *("list_dead_letters", "replay_dead_letter", "list_audit"),
     *("erase_person", "list_erasures", "get_erasure", "export_person"),
+    *("list_alarm_destinations", "add_alarm_destination", "remove_alarm_destination", "test_alarm_destination"),
+    "list_alarm_incidents",
     *("list_servers", "get_server", "add_server", "change_server", "remove_server", "move_unit"),
 }
 """Written by hand: who adds a route decides here, a second time, who may call it."""

@@ -16,6 +16,15 @@ class KeySettings(DatabaseSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AlarmTargetSettings(KeySettings):
+    """A subset of ``Settings`` for commands that take addresses of alarms."""
+
+    default_region: str = same_setting("default_region")
+    hook_private_hosts: bool = same_setting("hook_private_hosts")
+    smtp_host: str = same_setting("smtp_host")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RegionSettings(DatabaseSettings):
     """A subset of ``Settings`` for commands that take phone numbers."""
 

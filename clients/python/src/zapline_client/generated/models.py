@@ -11,6 +11,33 @@ from uuid import UUID
 ActorKind: TypeAlias = "Literal[\"admin\", \"command\", \"organization_token\", \"system\", \"unit_token\"] | str"
 
 
+class AlarmDestination(TypedDict):
+    """To whom alarms go."""
+    id: str
+    kind: DestinationKind
+    to: str
+    """Enough of the address to know it again."""
+    language: str
+    units: list[str]
+    createdAt: str | None
+    triedAt: str | None
+    """When it was told, or a test was made, last."""
+    error: str | None
+    """Why the last try failed, as a word; null: it was told."""
+
+
+class AlarmDestinations(TypedDict):
+    """All of them, the oldest first."""
+    items: list[AlarmDestination]
+
+
+class AlarmTest(TypedDict):
+    """How a test ended."""
+    id: str
+    error: str | None
+    """Why it failed, as a word; null: it was taken."""
+
+
 class Applied(TypedDict):
     """Whether Evolution has what is wanted, and what the last check has found."""
     complete: bool
@@ -365,6 +392,9 @@ class DeliveryTold(TypedDict):
     data: DeliveryNews
 
 
+DestinationKind: TypeAlias = "Literal[\"email\", \"line\", \"webhook\"] | str"
+
+
 class EditMessage(TypedDict):
     """The new text of a message, or the new caption of its picture or video."""
     text: str
@@ -580,6 +610,40 @@ class Hooks(TypedDict):
     items: list[Hook]
 
 
+class Incident(TypedDict):
+    """What went wrong together, and was told in one alarm and one all-clear."""
+    id: str
+    openedAt: str | None
+    closedAt: str | None
+    """Null: it goes on."""
+    notices: int
+    """How often it was told: alarm, updates, reminders, all-clear."""
+    undelivered: int
+    """Of these, what was given up for a destination."""
+    members: list[IncidentMember]
+
+
+class IncidentMember(TypedDict):
+    """Something that was wrong."""
+    key: str
+    """`line:` and a unit's id, or `check:` and a check of `/health`."""
+    name: str
+    reason: str | None
+    """Of a line: as its status says."""
+    since: str | None
+    wellSince: str | None
+    """Null: it is still wrong."""
+    falls: int
+    """How often it began anew."""
+
+
+class IncidentPage(TypedDict):
+    """Incidents, the latest first."""
+    items: list[Incident]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
 class Journal(TypedDict):
     """Webhooks that are on disk and not in the database yet."""
     depth: int
@@ -706,6 +770,13 @@ class Login(TypedDict):
     """Body of `POST /admin/login`."""
     email: str
     password: str
+
+
+class MadeAlarmDestination(TypedDict):
+    """A new destination. `secret` is shown once."""
+    destination: AlarmDestination
+    secret: str | None
+    """Of a webhook: it signs each call as Standard Webhooks have it; null for others."""
 
 
 MarkRead: TypeAlias = "Literal[\"asked\", \"on_arrival\", \"on_reply\"] | str"
@@ -933,6 +1004,17 @@ class NewAdminToken(TypedDict):
     label: str
     """What people will know it by."""
     expiresInDays: NotRequired[int]
+
+
+class NewAlarmDestination(TypedDict):
+    """Body of `POST /alarms/destinations`."""
+    kind: DestinationKind
+    to: str
+    """An e-mail address, a URL, or the phone that the message goes to. Stored encrypted."""
+    language: NotRequired[Literal["en", "pt-BR", "es"]]
+    """In which its alarms are written."""
+    units: NotRequired[Sequence[str | UUID]]
+    """Of a `line`: the units whose lines may tell it. The first that is open and is not itself down does."""
 
 
 class NewCampaign(TypedDict):

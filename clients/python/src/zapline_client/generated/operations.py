@@ -6,6 +6,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from zapline_client.generated.models import (
+    AlarmDestinations,
+    AlarmTest,
     Archived,
     Arrived,
     AuditPage,
@@ -27,6 +29,7 @@ from zapline_client.generated.models import (
     Health,
     Hook,
     Hooks,
+    IncidentPage,
     Journey,
     Journeys,
     LetterPage,
@@ -35,12 +38,14 @@ from zapline_client.generated.models import (
     Loaded,
     LoggedIn,
     Login,
+    MadeAlarmDestination,
     Me,
     MessageChangePage,
     Minted,
     MoreRecipients,
     Move,
     NewAdminToken,
+    NewAlarmDestination,
     NewCampaign,
     NewHook,
     NewLineSettings,
@@ -1533,6 +1538,50 @@ class Operations:
             body=body,
             path={"organization": organization, "hook": hook},
         )
+        return result
+
+    def list_alarm_destinations(self) -> AlarmDestinations:
+        """To whom alarms go. `GET /alarms/destinations`. Who may: An administrator."""
+        result: AlarmDestinations = self._call("GET", "/alarms/destinations")
+        return result
+
+    def add_alarm_destination(self, body: NewAlarmDestination) -> MadeAlarmDestination:
+        """Have alarms go to somebody. `POST /alarms/destinations`. What goes wrong together is one incident: one
+        alarm, updates if more falls, reminders, one all-clear. An e-mail needs an SMTP server in the daemon's
+        settings. A webhook is a POST of JSON with `type`, `title` and `body`, which Apprise's API takes as it
+        is, and with the incident for programs; `webhook-id` is the same at every try. A `line` is a WhatsApp
+        message by a unit's own line, at its pace. Who may: An administrator.
+        """
+        result: MadeAlarmDestination = self._call("POST", "/alarms/destinations", body=body)
+        return result
+
+    def remove_alarm_destination(self, destination: Id) -> None:
+        """Have no more alarms go to somebody. `DELETE /alarms/destinations/{destination}`. Who may: An
+        administrator.
+        """
+        self._call(
+            "DELETE",
+            "/alarms/destinations/{destination}",
+            path={"destination": destination},
+            answer="nothing",
+        )
+
+    def test_alarm_destination(self, destination: Id) -> AlarmTest:
+        """Send a test to a destination, now. `POST /alarms/destinations/{destination}/test`. Takes up to a minute
+        where the destination does not answer. Who may: An administrator.
+        """
+        result: AlarmTest = self._call(
+            "POST",
+            "/alarms/destinations/{destination}/test",
+            path={"destination": destination},
+        )
+        return result
+
+    def list_alarm_incidents(self, *, limit: int | None = None, cursor: str | None = None) -> IncidentPage:
+        """The incidents that were told. `GET /alarms/incidents`. Kept for 90 days. What was too short to be told
+        is in each line's history. Who may: An administrator.
+        """
+        result: IncidentPage = self._call("GET", "/alarms/incidents", query={"limit": limit, "cursor": cursor})
         return result
 
     def list_dead_letters(

@@ -66,6 +66,7 @@ _TAGS = {
     "privacy": "Privacy",
     "dead-letters": "Operations",
     "audit": "Operations",
+    "alarms": "Operations",
 }
 _DEFAULT_TAG = "Operations"
 _ACCESS_DESCRIPTIONS: Mapping[Access, str] = {

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 MEANINGS: Mapping[str, str] = {
+    "alarm_destination_not_found": "alarms go to no such destination",
     "bad_request": "the request cannot be understood",
     "body_too_large": "the body is over the limit",
     "busy": "too many do the same just now",
@@ -31,6 +32,7 @@ MEANINGS: Mapping[str, str] = {
     "hook_without_units": "the organization's hook is told of no unit yet",
     "instance_taken": "another unit has this instance",
     "internal_error": "an error of Zapline itself; it is in the log",
+    "invalid_alarm_destination": "no alarm can be sent to this destination",
     "invalid_campaign": "the campaign cannot be as asked for",
     "invalid_hook_url": "nothing is delivered to this URL",
     "invalid_media_url": "the URL of a file is none that is fetched",
@@ -83,6 +85,7 @@ MEANINGS: Mapping[str, str] = {
     "target_not_found": "the unit has no message that could be answered or reacted to so",
     "target_not_sent": "the message that is answered or reacted to has not been sent yet",
     "token_not_found": "there is no such token",
+    "too_many_alarm_destinations": "alarms go to as many destinations as they may",
     "too_many_attempts": "too many attempts to sign in",
     "too_many_hooks": "the unit has as many hooks as it may",
     "too_many_quick_replies": "the unit has as many quick replies as it may",
