@@ -3,6 +3,7 @@
 from zapline.http.console.accounts.audit_log import AuditPage
 from zapline.http.console.framework.counts import RateHistory, TotalsCache
 from zapline.http.console.framework.layout import Layout
+from zapline.http.console.health.alarms_page import AlarmsPage
 from zapline.http.console.health.health_page import HealthPage
 from zapline.http.console.health.servers_page import ServersPage
 from zapline.http.console.settings.crm_webhooks import CrmWebhookPages
@@ -44,7 +45,11 @@ def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: Totals
     OrganizationPages(layout, dependencies.organizations, identity, roster, pool).attach()
     if dependencies.hooks is not None:
         CrmWebhookPages(layout, commands, dependencies.hooks, pool).attach()
-    HealthPage(layout, dependencies.health, history, dependencies.roster, servers is not None).attach()
+    HealthPage(
+        layout, dependencies.health, history, dependencies.roster, servers is not None, dependencies.alarms is not None
+    ).attach()
+    if dependencies.alarms is not None:
+        AlarmsPage(layout, dependencies.alarms, dependencies.roster).attach()
     if servers is not None:
         ServersPage(layout, servers).attach()
         MoveUnitPage(layout, commands, servers).attach()

@@ -11,6 +11,7 @@ from zapline.supervisors.alarms.channels import AlarmText
 from zapline.supervisors.alarms.troubles import CHECK
 
 _NAMED_IN_TITLE = 3
+_NAMED_IN_LIST = 10
 _NAMED = 30
 """Lines that a text names; a franchise has thousands."""
 _TITLES = {
@@ -120,3 +121,8 @@ def _check_text(member: Member, at: float) -> str:
 
 def _member_name(member: Member) -> str:
     return _check_title(member) if member.key.startswith(CHECK) else member.trouble.name
+
+
+def incident_names(incident: Incident) -> str:
+    """What an incident was about, in a line of a list."""
+    return _names([_member_name(member) for member in incident.members], _NAMED_IN_LIST)

@@ -18,10 +18,16 @@ class HealthPage:
     """``/console/health``."""
 
     def __init__(
-        self, layout: Layout, health: HealthMonitor, history: RateHistory, roster: Roster, servers: bool = False
+        self,
+        layout: Layout,
+        health: HealthMonitor,
+        history: RateHistory,
+        roster: Roster,
+        servers: bool = False,
+        alarms: bool = False,
     ) -> None:
-        """``servers``: there is a page of the Evolution servers."""
-        self._servers = servers
+        """``servers``, ``alarms``: there is a page of them."""
+        self._pages = {"servers": servers, "alarms": alarms}
         self._layout = layout
         self._health = health
         self._history = history
@@ -33,7 +39,7 @@ class HealthPage:
         self._layout.add_section(NavigationLink("health", N_("Health"), "/console/health", 80))
 
     async def show(self) -> Response:
-        values = {**await self._values(), "servers": self._servers}
+        values = {**await self._values(), **self._pages}
         return self._layout.render("health.html", at="health", events=ALL_UNITS_EVENTS, **values)
 
     async def part(self) -> Response:
