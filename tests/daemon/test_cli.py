@@ -460,11 +460,18 @@ def test_who_is_disabled_or_gets_a_new_password_loses_what_he_has_opened(databas
     assert json.loads(invoke("admin", "list", "--json").output)[0]["disabledAt"] is not None
     assert invoke("admin", "enable", "ana@example.com").exit_code == 0
     assert json.loads(invoke("admin", "list", "--json").output)[0]["disabledAt"] is None
+    assert invoke("admin", "role", "ana@example.com", "operator").exit_code == 0
+    assert json.loads(invoke("admin", "list", "--json").output)[0]["role"] == "operator"
+    unit = ["--unit", "7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11"]
+    assert "there is no unit" in invoke("admin", "role", "ana@example.com", "attendant", *unit).stderr
+    assert invoke("admin", "role", "ana@example.com", "admin", *unit).exit_code == 2
     unknown = invoke("admin", "disable", "bia@example.com")
     assert unknown.exit_code == 1
     assert "zapline admin add bia@example.com" in unknown.stderr
     payload = [(action, target) for action, target in rows(database, "select action, target from zapline.audit_log")]
-    assert payload == [(f"admin {verb}", "ana@example.com") for verb in ("add", "password", "disable", "enable")]
+    assert payload == [
+        (f"admin {verb}", "ana@example.com") for verb in ("add", "password", "disable", "enable", "role")
+    ]
 
 
 def test_a_token_command_that_cannot_be_done_says_what_to_do_next(database: str) -> None:

@@ -7,14 +7,16 @@ from uuid import UUID, uuid4
 
 import pytest
 from quart_trio import QuartTrio
+from support.people import add_person, token_of
 
 from zapline.domain.ids import UnitId
-from zapline.domain.principals import ActorKind, Principal, Scope
+from zapline.domain.principals import ActorKind, Principal, Role, Scope
 
 OPEN = {"login", "livez", "readyz", "health", "metrics", "openapi", "docs", "docs_style"}
 SIGNED_IN = {"logout", "me"}
+PERSON = {"list_units", "list_own_tokens", "revoke_own_token"}
 READ = {
-    *("get_unit", "status", "get_queue", "get_pace", "watch_unit", "list_unit_dead_letters", "list_suppressions"),
+    *("get_unit", "status", "get_queue", "get_pace", "watch_unit", "list_suppressions"),
     *(
         "list_conversations",
         "list_quick_replies",
@@ -33,20 +35,25 @@ READ = {
         "get_campaign_results",
         "export_campaign_results",
     ),
-    *("list_hooks", "get_hook", "list_deliveries"),
-    "get_line_settings",
     *("list_contacts", "get_contact_picture", "list_groups", "get_group"),
     *("list_line_history", "get_uptime", "export_uptime", "get_journey", "find_journeys"),
     *("get_organization", "list_organization_units", "watch_organization"),
+}
+INSPECT = {
+    *("list_unit_dead_letters", "get_line_settings", "list_hooks", "get_hook", "list_deliveries"),
     *("list_organization_hooks", "get_organization_hook", "list_organization_deliveries"),
 }
+"""As ``READ``, but no attendant."""
 SEND = {
     *("edit_message", "delete_message", "put_quick_reply", "delete_quick_reply"),
     *("send_message", "cancel_message", "release_message", "upload", "mark_read", "suppress", "release_suppression"),
     "check_numbers",
+}
+CAMPAIGN = {
     *("create_campaign", "try_campaign", "add_recipients", "start_campaign", "pause_campaign", "resume_campaign"),
     *("cancel_campaign", "retry_failed_campaign"),
 }
+"""As ``SEND``, but no attendant."""
 CONTROL = {
     *("connect", "renew", "disconnect", "qr_svg", "pause_unit", "resume_unit", "put_pace"),
     "release_campaigns",
@@ -60,8 +67,8 @@ CONTROL = {
 }
 ADMIN = {
     *("put_proxy", "delete_proxy"),
-    *("create_unit", "list_units", "change_unit", "archive_unit", "rotate_secret", "release_unit"),
-    *("mint_token", "list_tokens", "revoke_token", "mint_own_token", "list_own_tokens", "revoke_own_token"),
+    *("create_unit", "change_unit", "archive_unit", "rotate_secret", "release_unit"),
+    *("mint_token", "list_tokens", "revoke_token", "mint_own_token"),
     *("create_organization", "list_organizations", "rename_organization", "delete_organization"),
     *("add_organization_unit", "remove_organization_unit"),
     *("mint_organization_token", "list_organization_tokens", "revoke_organization_token"),
@@ -72,7 +79,16 @@ ADMIN = {
     *("list_servers", "get_server", "add_server", "change_server", "remove_server", "move_unit"),
 }
 """Written by hand: who adds a route decides here, a second time, who may call it."""
-WHO = [(OPEN, "open"), (SIGNED_IN, "signed_in"), (READ, "read"), (SEND, "send"), (CONTROL, "control"), (ADMIN, "admin")]
+WHO = [
+    *((OPEN, "open"), (SIGNED_IN, "signed_in"), (PERSON, "person"), (READ, "read"), (INSPECT, "inspect")),
+    *((SEND, "send"), (CAMPAIGN, "campaign"), (CONTROL, "control"), (ADMIN, "admin")),
+]
+OF_TOKENS = {"inspect": "read", "campaign": "send"}
+"""What a program needs is a scope."""
+OF_ROLES = {
+    Role.ATTENDANT: {"read", "send"},
+    Role.OPERATOR: {"read", "send", "inspect", "campaign", "control"},
+}
 LAST = ("remove_organization_unit", "delete_organization", "archive_unit", "logout")
 """What ends the unit, or the caller, is asked at the end."""
 REFUSED = {401: ("unauthorized",), 403: ("forbidden",), 404: ("unit_not_found", "organization_not_found")}
@@ -99,6 +115,7 @@ async def test_every_route_lets_in_whom_it_is_for_and_nobody_else(api: Any) -> N
         token = (await api.identity.mint_unit_token(ours.id, "t", frozenset({scope}), "test", None)).token
         for operation in operations:
             access = access_of(operation)
+            access = OF_TOKENS.get(access, access)
             allowed = 0 if access in ("open", "signed_in", scope.value) else 403
             inside = 404 if "{organization}" in operation[1] else allowed
             await ask(api, f"ours/{scope}", token, operation, place, inside)
@@ -125,9 +142,44 @@ async def test_an_organizations_token_gets_in_where_its_units_and_its_scope_allo
         for operation in operations:
             _, path, _ = operation
             hidden = ("{unit}" in path and not opens) or ("{organization}" in path and owner != place.organization)
-            allowed = access_of(operation) in ("open", "signed_in", *scopes)
+            access = OF_TOKENS.get(access_of(operation), access_of(operation))
+            allowed = access in ("open", "signed_in", *scopes)
             expected = 404 if hidden else 0 if allowed else 403
             await ask(api, f"{owner}/{scopes}/{chosen}", token, operation, place, expected)
+
+
+async def test_people_do_what_their_role_in_a_unit_allows_and_nothing_exists_for_them_elsewhere(api: Any) -> None:
+    operations = await described(api)
+    ours, theirs = await api.add_unit("Ours"), await api.add_unit("Theirs")
+    foreign = await organization(api, ours)
+    callers: list[tuple[Role | None, dict[UnitId, Role]]] = [
+        (None, {ours.id: Role.OPERATOR}),
+        (Role.ATTENDANT, {theirs.id: Role.OPERATOR}),
+        (None, {theirs.id: Role.OPERATOR}),
+    ]
+    for number, (everywhere, of_units) in enumerate(callers):
+        token = await token_of(api, await add_person(api, f"p{number}@example.com", everywhere, of_units))
+        roles = {role for role in (everywhere, of_units.get(ours.id)) if role is not None}
+        allowed = {"open", "signed_in", "person"}.union(*(OF_ROLES[role] for role in roles))
+        for operation in operations:
+            _, path, _ = operation
+            hidden = "{organization}" in path or ("{unit}" in path and not roles)
+            expected = 404 if hidden else 0 if access_of(operation) in allowed else 403
+            await ask(api, f"{everywhere}/{of_units}", token, operation, Place(ours.id, foreign), expected)
+
+
+async def test_a_person_is_listed_the_units_that_exist_for_him_and_no_others(api: Any) -> None:
+    units = [await api.add_unit(name) for name in ("A", "B", "C")]
+    one = await add_person(api, "one@example.com", None, {units[1].id: Role.ATTENDANT, units[2].id: Role.OPERATOR})
+    headers = {"Authorization": f"Bearer {await token_of(api, one)}"}
+    listed = (await api.client.get("/units", headers=headers)).json()["items"]
+    assert [unit["name"] for unit in listed] == ["B", "C"]
+    me = (await api.client.get("/admin/me", headers=headers)).json()
+    assert (me["kind"], me["scopes"]) == ("person", ["read", "send", "control"])
+    assert me["roles"] == {
+        "everywhere": None,
+        "units": {str(units[1].id): "attendant", str(units[2].id): "operator"},
+    }
 
 
 async def test_the_unit_of_others_and_one_that_is_not_there_look_the_same(api: Any) -> None:

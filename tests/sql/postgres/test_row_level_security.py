@@ -12,7 +12,7 @@ from zapline.sql.accounts.audit_log import AuditedAction, AuditFilter
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.postgres.row_level_security import admin_scope, unit_scope
+from zapline.sql.postgres.row_level_security import admin_scope, limit_to, unit_scope, unlimited
 from zapline.sql.units.units import insert_unit
 
 OURS, THEIRS = UUID(int=1), UUID(int=2)
@@ -25,6 +25,7 @@ ENGINE_ALONE = {
     "evolution_servers",
     "leader",
     "nodes",
+    *("person_units", "invitations", "recovery_codes", "passkeys", "second_factor_roles"),
 }
 OF_NOBODY = {"schema_migrations"}
 SEEN_BY_UNITS = {
@@ -32,6 +33,11 @@ SEEN_BY_UNITS = {
     *("outbox", "campaigns", "campaign_recipients"),
 }
 """What a transaction of an organization's token sees of the units that it opens: what hooks and streams tell."""
+SEEN_BY_PEOPLE = {
+    *("units", "contacts", "conversations", "messages", "message_aliases", "dead_letters", "outbox", "attempts"),
+    "line_changes",
+}
+"""What a transaction of a person sees of the units that are his: what pages of several units show."""
 OF_ORGANIZATIONS = {"event_log", "organizations"}
 """Seen by whoever has a token of an organization; of organizations his own."""
 OF_ALL = {"health_samples", "message_id_support"}
@@ -107,6 +113,31 @@ async def test_a_scope_keeps_units_apart_whatever_role_another_client_has_left_i
         assert len(await conn.fetch(query)) == 2, "without a role of its own the session keeps what it has"
 
 
+async def test_whatever_a_request_asks_for_it_sees_the_units_of_its_person_and_no_other(database: str) -> None:
+    async with await connect(database) as owner:
+        for unit in (OURS, THEIRS):
+            row = {"name": "u", "instance": str(unit), "secret_digest": unit.bytes, "time_zone": "UTC"}
+            await insert_unit(owner, id=UnitId(unit), **row)
+    async with Pool.open(database, size=1, role="zapline_api") as pool:
+
+        async def seen(scope: Any) -> list[UUID]:
+            async with scope as conn:
+                return [row.id for row in await conn.fetch("select id from zapline.units order by 1")]
+
+        limit_to(frozenset({UnitId(OURS)}))
+        try:
+            assert await seen(admin_scope(pool)) == [OURS]
+            assert await seen(unit_scope(pool, UnitId(OURS))) == [OURS]
+            assert await seen(unit_scope(pool, UnitId(THEIRS))) == []
+            with unlimited():
+                assert await seen(admin_scope(pool)) == [OURS, THEIRS]
+            limit_to(frozenset())
+            assert await seen(admin_scope(pool)) == []
+        finally:
+            limit_to(None)
+        assert await seen(admin_scope(pool)) == [OURS, THEIRS]
+
+
 async def test_a_statement_by_hand_sees_the_rows_of_the_unit_that_is_set_and_no_other(database: str) -> None:
     async with await connect(database) as owner:
         await seed(owner)
@@ -123,6 +154,8 @@ async def test_a_statement_by_hand_sees_the_rows_of_the_unit_that_is_set_and_no_
             assert await rows(api, table) == [], f"{table.name} is open to a statement without a unit"
             for scope, seen in (
                 (f"set local zapline.units = '{{{OURS}}}'", [OURS] if table.name in SEEN_BY_UNITS else []),
+                (f"set local zapline.seen = '{{{OURS}}}'", [OURS] if table.name in SEEN_BY_PEOPLE else []),
+                ("set local zapline.seen = '{}'", []),
                 (f"set local zapline.unit = '{OURS}'", [OURS]),
                 (f"set local zapline.unit = '{uuid4()}'", []),
                 ("set local zapline.unit = ''", []),

@@ -1,17 +1,25 @@
 """Builds the console's ASGI application: its pages, its session guard and its security headers."""
 
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from uuid import UUID
 
 from quart import Response, g, request
 from quart_trio import QuartTrio
+from werkzeug.datastructures import MultiDict
 
+from zapline.domain.ids import UnitId
+from zapline.domain.principals import Principal
 from zapline.http.api.accounts.organizations import PROBLEMS as ORGANIZATION_PROBLEMS
 from zapline.http.api.accounts.tokens import PROBLEMS as TOKEN_PROBLEMS
 from zapline.http.api.campaigns.campaigns import PROBLEMS
 from zapline.http.api.framework.password_sign_in import PasswordSignIn
-from zapline.http.api.framework.problems import COMMON_PROBLEMS
+from zapline.http.api.framework.problems import COMMON_PROBLEMS, Problem
 from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
+from zapline.http.console.access.page_access import Needs, fulfils
+from zapline.http.console.access.seen_units import SeenRoster
 from zapline.http.console.accounts.about import AboutPage
 from zapline.http.console.accounts.preferences import PreferenceForm
 from zapline.http.console.accounts.sign_in import SignInPages, sign_in_path
@@ -37,7 +45,9 @@ from zapline.http.server.asgi import App
 from zapline.http.server.body_limits import limited_request_class
 from zapline.http.server.fair_places import hold_for
 from zapline.http.server.serve import shield_last_message
+from zapline.sql.postgres.row_level_security import limit_to
 from zapline.supervisors.conversations.colleagues import Colleagues
+from zapline.supervisors.units.unit_commands import UnknownUnit
 
 _MAX_FORM = 1024 * 1024
 _FORM_TIMEOUT = 15.0
@@ -68,7 +78,7 @@ def create_console(dependencies: Dependencies, sessions: PasswordSignIn) -> App:
     of_accounts = {**ORGANIZATION_PROBLEMS, **TOKEN_PROBLEMS}
     ErrorPages(layout, {**COMMON_PROBLEMS, **PROBLEMS, **UNIT_PROBLEMS, **of_accounts, **HOOK_PROBLEMS}).attach(app)
     _install_session_guard(app, layout, sessions)
-    _attach_pages(layout, dependencies, sessions)
+    _attach_pages(layout, replace(dependencies, roster=SeenRoster(dependencies.roster)), sessions)
     return shield_last_message(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
 
 
@@ -87,6 +97,34 @@ def _attach_pages(layout: Layout, dependencies: Dependencies, sessions: Password
     totals = TotalsCache(dependencies.pool)
     attach_unit_pages(layout, dependencies, totals)
     attach_message_pages(layout, dependencies, totals)
+
+
+async def _check_access(needs: Needs, principal: Principal) -> None:
+    """One rule for every page and form. Raises UnknownUnit, and Problem 403 for what the person's role does not allow.
+
+    Every unit that is named is checked, in the address, the query and the form; everything else that the request reads
+    is limited to the units that the person sees.
+    """
+    limit_to(principal.seen_units)
+    units = [*_named_units(request.args)]
+    if (of_path := (request.view_args or {}).get("unit")) is not None:
+        units.append(of_path)
+    if request.method == "POST":
+        units += _named_units(await request.form)
+    named = list(map(UnitId, units))
+    if not all(map(principal.sees, named)):
+        raise UnknownUnit("there is no such unit")
+    if not all(fulfils(principal, needs, unit) for unit in (named or (None,))):
+        raise Problem(403, "forbidden", "your role does not allow this")
+
+
+def _named_units(fields: MultiDict[str, str]) -> list[UUID]:
+    texts = [text for name in ("unit", "unitId") for text in fields.getlist(name)]
+    found = []
+    for text in texts:
+        with suppress(ValueError):  # a name, or a number of something else
+            found.append(UUID(text.strip()))
+    return found
 
 
 def _install_session_guard(app: QuartTrio, layout: Layout, sessions: PasswordSignIn) -> None:
@@ -111,6 +149,7 @@ def _install_session_guard(app: QuartTrio, layout: Layout, sessions: PasswordSig
             return Response(b"", 401) if LIVE_HEADER in request.headers else layout.redirect(sign_in_path())
         if request.method == "POST":
             await check_form_token()
+        await _check_access(layout.needs[request.endpoint], g.principal)
         return None
 
     async def add_security_headers(response: Response) -> Response:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
-from zapline.domain.principals import ActorKind, OrganizationGrant, Principal, Scope, TokenKind
+from zapline.domain.principals import ActorKind, OrganizationGrant, PersonRoles, Principal, Role, Scope, TokenKind
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
 
@@ -120,7 +120,18 @@ def _principal(row: Any, kind: TokenKind) -> Principal:
             chosen = frozenset(map(UnitId, row.chosen)) if row.chosen is not None else None
             grant = OrganizationGrant(row.organization_id, chosen, frozenset(map(UnitId, row.units)))
             return Principal(ActorKind.ORGANIZATION_TOKEN, row.id, row.label, scopes=scopes, grant=grant)
-    return Principal(ActorKind.ADMIN, row.admin_id, row.email)
+    return person_principal(row.admin_id, row.email, row.role, row.unit_roles, must_enroll=row.must_enroll)
+
+
+def person_principal(
+    id: UUID, email: str, role: str | None, unit_roles: Mapping[str, str], *, must_enroll: bool = False
+) -> Principal:
+    """A person with a role everywhere (None: nowhere but in these units)."""
+    everywhere = Role(role) if role is not None else None
+    if everywhere is Role.ADMIN:
+        return Principal(ActorKind.ADMIN, id, email, must_enroll=must_enroll)
+    units = {UnitId(UUID(unit)): Role(each) for unit, each in unit_roles.items()}
+    return Principal(ActorKind.PERSON, id, email, roles=PersonRoles(everywhere, units), must_enroll=must_enroll)
 
 
 async def store_last_use(conn: Connection, used: Mapping[UUID, float]) -> None:

@@ -21,8 +21,9 @@ returning id, kind, unit_id, scopes, label, created_by, created_at, last_used_at
 
 -- name: find_holder
 -- The holder of a token that is valid now. A last use that is not stored yet counts, too.
-select t.id, t.kind, t.admin_id, a.email, t.unit_id, t.organization_id, t.units as chosen,
-       array(select m.unit_id from zapline.members(t.organization_id, t.units) m) as units,
+select t.id, t.kind, t.admin_id, a.email, a.role, zapline.unit_roles(a.id) as unit_roles,
+       a.id is not null and zapline.lacks_second_factor(a.id) as must_enroll, t.unit_id, t.organization_id,
+       t.units as chosen, array(select m.unit_id from zapline.members(t.organization_id, t.units) m) as units,
        t.scopes, t.label, t.idle_seconds, t.expires_at,
        greatest(t.last_used_at, t.created_at, to_timestamp(%(used_at)s::double precision)) as used_at
   from zapline.access_tokens t

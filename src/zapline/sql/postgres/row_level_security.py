@@ -1,7 +1,8 @@
-"""Opens transactions of the API's role, which see the rows of one unit, or of all for an administrator."""
+"""Opens transactions of the API's role, which see the rows of one unit, or of all that the caller of a request sees."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import OrganizationGrant
@@ -10,13 +11,35 @@ from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 
 _SQL = Queries(__name__)
+_SEEN: ContextVar[frozenset[UnitId] | None] = ContextVar("seen units", default=None)
+"""The units that exist for the caller of the present request; None: all. Each request runs in a task of its own."""
+
+
+def limit_to(seen: frozenset[UnitId] | None) -> None:
+    """From now on, transactions of this request see these units alone, whatever else is asked of them; None: all."""
+    _SEEN.set(seen)
+
+
+@contextmanager
+def unlimited() -> Iterator[None]:
+    """What is read within is for everybody, whoever asks for it: the content of a cache."""
+    token = _SEEN.set(None)
+    try:
+        yield
+    finally:
+        _SEEN.reset(token)
 
 
 @asynccontextmanager
 async def unit_scope(pool: Pool, unit: UnitId) -> AsyncIterator[Connection]:
-    """A transaction that sees only the rows of this unit. Raises DatabaseUnavailable."""
+    """A transaction that sees only the rows of this unit, or none where the caller does not see it.
+
+    Raises DatabaseUnavailable.
+    """
+    seen = _SEEN.get()
     async with pool.connection() as conn, conn.transaction():
-        await _SQL.execute(conn, "set_unit", unit_id=str(unit), role=pool.role)
+        shown = str(unit) if seen is None or unit in seen else ""
+        await _SQL.execute(conn, "set_unit", unit_id=shown, role=pool.role)
         yield conn
 
 
@@ -36,9 +59,13 @@ async def grant_scope(pool: Pool, grant: OrganizationGrant | None) -> AsyncItera
 
 @asynccontextmanager
 async def admin_scope(pool: Pool) -> AsyncIterator[Connection]:
-    """A transaction that sees the rows of all units: for requests of administrators only."""
+    """A transaction that sees the rows of all units, as far as the caller does: for requests of people only."""
+    seen = _SEEN.get()
     async with pool.connection() as conn, conn.transaction():
-        await _SQL.execute(conn, "set_admin_scope", role=pool.role)
+        if seen is None:
+            await _SQL.execute(conn, "set_admin_scope", role=pool.role)
+        else:
+            await _SQL.execute(conn, "set_seen", units=sorted(seen), role=pool.role)
         yield conn
 
 

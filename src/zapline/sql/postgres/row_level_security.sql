@@ -21,6 +21,12 @@ select set_config('zapline.scope', 'admin', true) as scope,
        set_config('role', coalesce(%(role)s::text, current_setting('role')), true) as role,
        set_config('plan_cache_mode', 'force_custom_plan', true) as plans;
 
+-- name: set_seen
+-- The transaction acts for a person and sees the rows of these units.
+select set_config('zapline.seen', %(units)s::uuid[]::text, true) as seen,
+       set_config('role', coalesce(%(role)s::text, current_setting('role')), true) as role,
+       set_config('plan_cache_mode', 'force_custom_plan', true) as plans;
+
 -- name: set_engine
 -- The transaction sees the rows of all units as the engine does, and its statements name theirs.
 select set_config('role', 'zapline_engine', true) as role,

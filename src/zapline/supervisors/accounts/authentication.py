@@ -12,7 +12,7 @@ import trio
 
 from zapline.domain.errors import LocalError, RemoteError
 from zapline.domain.ids import UnitId
-from zapline.domain.principals import ActorKind, Principal, Scope, TokenKind
+from zapline.domain.principals import Principal, Scope, TokenKind
 from zapline.sql.accounts import access_tokens, administrators
 from zapline.sql.accounts.access_tokens import NewToken, TokenHolder, TokenRecord
 from zapline.sql.accounts.administrators import Admin
@@ -135,8 +135,8 @@ class Authentication:
     async def _open(
         self, admin: Principal, kind: TokenKind, label: str, lasts: float, idle: int, password_hash: str | None = None
     ) -> IssuedToken:
-        if admin.kind is not ActorKind.ADMIN:
-            raise LocalError("only an administrator has sessions and tokens of his own")
+        if not admin.is_person:
+            raise LocalError("only people have sessions and tokens of their own")
         grant = NewToken(kind, label, admin.name, admin=admin.id, lasts=lasts, idle=idle, password_hash=password_hash)
         return await self._issue(grant)
 

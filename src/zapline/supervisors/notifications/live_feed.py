@@ -3,9 +3,9 @@
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 
@@ -48,12 +48,24 @@ _OF_ALL = frozenset({EventKind.STATUS, EventKind.QR, EventKind.CAMPAIGN})
 
 @dataclass(frozen=True, slots=True)
 class LiveEvent:
-    """``id``: resume after it; ``data``: JSON; ``at``: time of publication in UTC seconds."""
+    """``id``: resume after it; ``data``: JSON; ``at``: time of publication in UTC seconds; ``unit``: whose it is.
+
+    ``unit`` is None for what is about several units, or none.
+    """
 
     id: str
     kind: EventKind
     data: bytes
     at: float = 0.0
+    unit: UnitId | None = None
+
+    def seen_by(self, units: Container[UnitId]) -> "LiveEvent | None":
+        """The event as somebody may see it who sees these units alone; None: it tells him nothing."""
+        if self.kind is EventKind.TRAFFIC:
+            counted = msgspec.json.decode(self.data, type=TrafficPayload).units
+            shown = [traffic for traffic in counted if traffic.unit_id in units]
+            return replace(self, data=msgspec.json.encode(TrafficPayload(shown))) if shown else None
+        return self if self.kind is EventKind.RESET or (self.unit is not None and self.unit in units) else None
 
 
 class UnitTraffic(msgspec.Struct, frozen=True, rename="camel"):
@@ -96,9 +108,9 @@ class _EventRing:
     def id(self, number: int) -> str:
         return f"{self.name}-{number}"
 
-    def append(self, kind: EventKind, data: bytes, at: float) -> None:
+    def append(self, kind: EventKind, data: bytes, at: float, unit: UnitId | None = None) -> None:
         self.last += 1
-        self.events.append(LiveEvent(self.id(self.last), kind, data, at))
+        self.events.append(LiveEvent(self.id(self.last), kind, data, at, unit))
         self._size += len(data)
         while len(self.events) > self._max_events or self._size > self._max_bytes:
             self._size -= len(self.events.popleft().data)
@@ -200,7 +212,7 @@ class LiveFeed:
         self._published += 1
         for each in (ring, over_all):
             if each is not None:
-                each.append(kind, data, self._wall())
+                each.append(kind, data, self._wall(), unit)
 
     def count_message(self, unit: UnitId, from_me: bool) -> None:
         """Count a message for the next ``traffic`` event."""

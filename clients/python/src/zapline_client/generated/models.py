@@ -8,7 +8,7 @@ from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 from uuid import UUID
 
 
-ActorKind: TypeAlias = "Literal[\"admin\", \"command\", \"organization_token\", \"system\", \"unit_token\"] | str"
+ActorKind: TypeAlias = "Literal[\"admin\", \"command\", \"organization_token\", \"person\", \"system\", \"unit_token\"] | str"
 
 
 class AlarmDestination(TypedDict):
@@ -783,7 +783,9 @@ MarkRead: TypeAlias = "Literal[\"asked\", \"on_arrival\", \"on_reply\"] | str"
 
 
 class Me(TypedDict):
-    """Who asks, and what he may. An administrator may everything; he has neither `unitId` nor `organizationId`."""
+    """Who asks, and what he may. An administrator may everything; he has neither `unitId` nor `organizationId`.
+    `scopes` of an operator or attendant: what he may in any of his units.
+    """
     kind: ActorKind
     id: str
     name: str
@@ -794,6 +796,8 @@ class Me(TypedDict):
     """Of an organization's token."""
     unitIds: list[str] | None
     """The units of the organization that the token opens; null: all, also those added later."""
+    roles: MyRoles | None
+    """Of an operator or attendant: the role everywhere, and those in single units."""
 
 
 class Member(TypedDict):
@@ -997,6 +1001,13 @@ class Move(TypedDict):
     """Small letters, digits and `-`."""
     leaveBehind: NotRequired[bool]
     """Move although the old server does not end the session; unlink it on the phone."""
+
+
+class MyRoles(TypedDict):
+    """The roles of a person."""
+    everywhere: Role | None
+    units: dict[str, Role]
+    """By the unit's id."""
 
 
 class NewAdminToken(TypedDict):
@@ -1664,6 +1675,9 @@ class Revived(TypedDict):
     replayed: int
 
 
+Role: TypeAlias = "Literal[\"admin\", \"attendant\", \"operator\"] | str"
+
+
 class Rotated(TypedDict):
     """The webhook secret's generation since a rotation. The secret itself is never shown."""
     id: str
@@ -1985,7 +1999,7 @@ class Token(TypedDict):
     revokedAt: str | None
 
 
-TokenKind: TypeAlias = "Literal[\"admin\", \"organization\", \"session\", \"unit\"] | str"
+TokenKind: TypeAlias = "Literal[\"admin\", \"organization\", \"second_factor\", \"session\", \"unit\"] | str"
 
 
 class TokenPage(TypedDict):

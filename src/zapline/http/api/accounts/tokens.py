@@ -121,8 +121,8 @@ class TokenRoutes:
         routes.add("GET", unit, "list_tokens", self.list, Access.ADMIN, _LIST)
         routes.add("DELETE", f"{unit}/<uuid:token>", "revoke_token", self.revoke, Access.ADMIN, _REVOKE)
         routes.add("POST", own, "mint_own_token", self.mint_own, Access.ADMIN, _MINT_OWN)
-        routes.add("GET", own, "list_own_tokens", self.list_own, Access.ADMIN, _LIST_OWN)
-        routes.add("DELETE", f"{own}/<uuid:token>", "revoke_own_token", self.revoke_own, Access.ADMIN, _REVOKE_OWN)
+        routes.add("GET", own, "list_own_tokens", self.list_own, Access.PERSON, _LIST_OWN)
+        routes.add("DELETE", f"{own}/<uuid:token>", "revoke_own_token", self.revoke_own, Access.PERSON, _REVOKE_OWN)
 
     async def mint(self, unit: UUID) -> Response:
         body = await read_body(NewUnitToken)

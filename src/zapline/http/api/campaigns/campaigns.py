@@ -139,15 +139,15 @@ class CampaignRoutes:
 
     def attach(self, routes: RouteTable) -> None:
         campaigns, campaign = "/units/<uuid:unit>/campaigns", "/units/<uuid:unit>/campaigns/<uuid:campaign>"
-        routes.add("POST", campaigns, "create_campaign", self.create, Access.SEND, _CREATE)
-        routes.add("POST", f"{campaigns}/dry-run", "try_campaign", self.try_out, Access.SEND, _TRY, audited=False)
+        routes.add("POST", campaigns, "create_campaign", self.create, Access.CAMPAIGN, _CREATE)
+        routes.add("POST", f"{campaigns}/dry-run", "try_campaign", self.try_out, Access.CAMPAIGN, _TRY, audited=False)
         routes.add("GET", campaigns, "list_campaigns", self.list, Access.READ, _LIST)
         routes.add("GET", campaign, "get_campaign", self.get, Access.READ, _GET)
         self._recipients.attach(routes)
         self._results.attach(routes)
         for command, doc in _COMMANDS.items():
             name = f"{command.value.replace('-', '_')}_campaign"
-            routes.add("POST", f"{campaign}/{command.value}", name, self._command(command), Access.SEND, doc)
+            routes.add("POST", f"{campaign}/{command.value}", name, self._command(command), Access.CAMPAIGN, doc)
 
     async def create(self, unit: UUID) -> Response:
         """201 with the campaign; 200 for a repeated request with the same ``clientCampaignId``."""

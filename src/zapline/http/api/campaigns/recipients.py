@@ -103,7 +103,7 @@ class RecipientRoutes:
 
     def attach(self, routes: RouteTable) -> None:
         campaign = "/units/<uuid:unit>/campaigns/<uuid:campaign>"
-        routes.add("POST", f"{campaign}/recipients", "add_recipients", self.add, Access.SEND, _ADD)
+        routes.add("POST", f"{campaign}/recipients", "add_recipients", self.add, Access.CAMPAIGN, _ADD)
         routes.add("GET", f"{campaign}/recipients", "list_recipients", self.list, Access.READ, _LIST)
         routes.add("GET", f"{campaign}/failures.csv", "export_failures", self.failures, Access.READ, _FAILURES)
 

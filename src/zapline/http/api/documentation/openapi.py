@@ -72,9 +72,12 @@ _DEFAULT_TAG = "Operations"
 _ACCESS_DESCRIPTIONS: Mapping[Access, str] = {
     Access.OPEN: "Anybody.",
     Access.SIGNED_IN: "Whoever has a valid token.",
-    Access.READ: "An administrator, or a token of the unit or its organization with the scope `read`.",
-    Access.SEND: "An administrator, or a token of the unit or its organization with the scope `send`.",
-    Access.CONTROL: "An administrator, or a token of the unit or its organization with the scope `control`.",
+    Access.PERSON: "A person: an administrator, an operator or an attendant.",
+    Access.READ: "A person of the unit, or a token of it or its organization with the scope `read`.",
+    Access.INSPECT: "A person of the unit but attendants, or a token of it or its organization with the scope `read`.",
+    Access.SEND: "A person of the unit, or a token of it or its organization with the scope `send`.",
+    Access.CAMPAIGN: "A person of the unit but attendants, or a token of it or its organization with the scope `send`.",
+    Access.CONTROL: "A person of the unit but attendants, or a token of it or its organization with `control`.",
     Access.ADMIN: "An administrator.",
 }
 _BODY_SUFFIX = "Body"

@@ -11,7 +11,7 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 
 from zapline.domain.ids import UnitId
-from zapline.domain.principals import ActorKind, Principal, Scope, TokenKind
+from zapline.domain.principals import ActorKind, Principal, Role, Scope, TokenKind
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.audit_trail import begin_audit_entry
 from zapline.http.api.framework.current_principal import current_principal
@@ -21,13 +21,22 @@ from zapline.http.api.framework.problems import Problem
 from zapline.http.api.framework.route_table import Access, Route, RouteDoc, RouteTable
 from zapline.http.server.client_address import client_address
 from zapline.http.server.fair_places import hold_for
+from zapline.sql.postgres.row_level_security import limit_to
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import UnknownOrganization
 from zapline.supervisors.units.unit_commands import UnknownUnit
 
 _TOKEN = re.compile(r"zl_[A-Za-z0-9_-]{43}")
-_REQUIRED_SCOPES = {Access.READ: Scope.READ, Access.SEND: Scope.SEND, Access.CONTROL: Scope.CONTROL}
+_REQUIRED_SCOPES = {
+    Access.READ: Scope.READ,
+    Access.INSPECT: Scope.READ,
+    Access.SEND: Scope.SEND,
+    Access.CAMPAIGN: Scope.SEND,
+    Access.CONTROL: Scope.CONTROL,
+}
+_OPERATORS = (Access.INSPECT, Access.CAMPAIGN)
+"""Of people, those who may control may do it."""
 _LOG = structlog.get_logger(scope="Auth")
 
 
@@ -46,8 +55,18 @@ class LoggedIn(ResponseBody, frozen=True):
     """It ends then at the latest, or two hours after its last use."""
 
 
+class MyRoles(ResponseBody, frozen=True):
+    """The roles of a person."""
+
+    everywhere: Role | None
+    units: Annotated[dict[str, Role], Meta(description="By the unit's id.")]
+
+
 class Me(ResponseBody, frozen=True):
-    """Who asks, and what he may. An administrator may everything; he has neither ``unitId`` nor ``organizationId``."""
+    """Who asks, and what he may. An administrator may everything; he has neither ``unitId`` nor ``organizationId``.
+
+    ``scopes`` of an operator or attendant: what he may in any of his units.
+    """
 
     kind: ActorKind
     id: UUID
@@ -58,6 +77,10 @@ class Me(ResponseBody, frozen=True):
     unit_ids: Annotated[
         list[UUID] | None,
         Meta(description="The units of the organization that the token opens; null: all, also those added later."),
+    ]
+    roles: Annotated[
+        MyRoles | None,
+        Meta(description="Of an operator or attendant: the role everywhere, and those in single units."),
     ]
 
 
@@ -97,6 +120,7 @@ class AuthenticationRoutes:
                 raise Problem(404, "not_found", "there is nothing at this address")
             if route.access is not Access.OPEN:
                 g.principal = await self._authenticate(route)
+                limit_to(g.principal.seen_units)
                 await begin_audit_entry(self._audit, route, g.principal, self._source())
 
         app.before_request(authenticate)
@@ -132,7 +156,9 @@ class AuthenticationRoutes:
 
         async def is_still_authorised() -> bool:
             caller = await still()
-            return caller is not None and (unit is None or caller.sees(UnitId(unit)))
+            return caller is not None and (
+                unit is None or (caller.sees(UnitId(unit)) and caller.may(Scope.READ, UnitId(unit)))
+            )
 
         return is_still_authorised
 
@@ -152,7 +178,9 @@ class AuthenticationRoutes:
         grant = principal.grant
         organization = grant.organization if grant is not None else None
         chosen: list[UUID] | None = sorted(grant.units) if grant is not None and grant.chosen is not None else None
-        me = Me(principal.kind, principal.id, principal.name, principal.unit, scopes, organization, chosen)
+        held = principal.roles
+        roles = MyRoles(held.everywhere, {str(id): role for id, role in held.units.items()}) if held else None
+        me = Me(principal.kind, principal.id, principal.name, principal.unit, scopes, organization, chosen, roles)
         return json_response(me)
 
 
@@ -179,19 +207,33 @@ async def authenticate_caller(
         raise UnknownUnit("there is no such unit")
     if organization is not None and not principal.belongs_to(organization):
         raise UnknownOrganization("there is no such organization")
-    _require_scope(principal, access)
+    if not may_call(principal, access, UnitId(unit) if unit is not None else None):
+        raise _refusal(principal, access)
     return principal
 
 
-def _require_scope(principal: Principal, access: Access) -> None:
-    """Raises Problem 403 where the principal lacks what the route requires."""
-    if access is Access.SIGNED_IN or principal.is_admin:
-        return
+def may_call(principal: Principal, access: Access, unit: UnitId | None) -> bool:
+    """Whether what the principal is, and has, is what a route or page with this access requires, in this unit.
+
+    ``unit`` None: in any one that the principal sees.
+    """
+    if access in (Access.OPEN, Access.SIGNED_IN) or principal.is_admin:
+        return True
+    if access is Access.PERSON:
+        return principal.is_person
     scope = _REQUIRED_SCOPES.get(access)
     if scope is None:
-        raise Problem(403, "forbidden", "this is for administrators; a token of units may not do it")
-    if not principal.may(scope):
-        raise Problem(403, "forbidden", f"this token may not do it: it lacks the scope {scope.value}")
+        return False
+    return principal.may(Scope.CONTROL if principal.is_person and access in _OPERATORS else scope, unit)
+
+
+def _refusal(principal: Principal, access: Access) -> Problem:
+    if principal.is_person:
+        return Problem(403, "forbidden", "your role does not allow this")
+    scope = _REQUIRED_SCOPES.get(access)
+    if scope is None:
+        return Problem(403, "forbidden", "this is for administrators; a token of units may not do it")
+    return Problem(403, "forbidden", f"this token may not do it: it lacks the scope {scope.value}")
 
 
 def _bearer_token() -> str | None:

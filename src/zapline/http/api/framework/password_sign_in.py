@@ -111,7 +111,7 @@ class PasswordSignIn:
         verified = await self._verify(admin.password_hash if admin else self._dummy_hash, password)
         if admin is None or not verified or admin.disabled_at is not None:
             raise await self._failed(admin, source)
-        principal = Principal(ActorKind.ADMIN, admin.id, admin.email)
+        principal = admin.principal
         try:
             opened = await open(principal, admin.password_hash)
         except AdminLockedOut:  # the account changed during the verification
@@ -125,7 +125,7 @@ class PasswordSignIn:
 
     async def _failed(self, admin: Admin | None, source: str) -> Problem:
         _LOG.warning("Sign-in failed", source=source, security=True)
-        actor = AuditActor(ActorKind.ADMIN, admin.email, admin.id, source) if admin else None
+        actor = admin.principal.audit_actor(source) if admin else None
         await self._audit.record(actor or AuditActor(ActorKind.ADMIN, _UNKNOWN_ACTOR, None, source), "sign_in", 401)
         return Problem(401, "wrong_credentials", "email or password is wrong")
 

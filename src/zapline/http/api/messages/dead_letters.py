@@ -87,7 +87,7 @@ class DeadLetterRoutes:
         all_units, unit = "/dead-letters", "/units/<uuid:unit>/dead-letters"
         routes.add("GET", all_units, "list_dead_letters", self.list, Access.ADMIN, _LIST)
         routes.add("POST", f"{all_units}/<int:letter>/replay", "replay_dead_letter", self.replay, Access.ADMIN, _REPLAY)
-        routes.add("GET", unit, "list_unit_dead_letters", self.list_of, Access.READ, _LIST_OF_UNIT)
+        routes.add("GET", unit, "list_unit_dead_letters", self.list_of, Access.INSPECT, _LIST_OF_UNIT)
         unit = f"{unit}/<int:letter>"
         routes.add("GET", unit, "get_dead_letter", self.show, Access.CONTROL, _SHOW)
         routes.add("POST", f"{unit}/replay", "replay_unit_dead_letter", self.replay_of, Access.CONTROL, _REPLAY)

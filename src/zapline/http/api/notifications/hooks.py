@@ -153,13 +153,13 @@ class HookRoutes:
         replay = f"{hook}/deliveries/<uuid:delivery>/replay"
         events, dead = f"{hook}/replay-events", f"{hook}/replay"
         routes.add("POST", hooks, f"create_{of}hook", create, Access.CONTROL, doc)
-        routes.add("GET", hooks, f"list_{of}hooks", self.list, Access.READ, _LIST)
-        routes.add("GET", hook, f"get_{of}hook", self.get, Access.READ, _GET)
+        routes.add("GET", hooks, f"list_{of}hooks", self.list, Access.INSPECT, _LIST)
+        routes.add("GET", hook, f"get_{of}hook", self.get, Access.INSPECT, _GET)
         routes.add("DELETE", hook, f"delete_{of}hook", self.delete, Access.CONTROL, _DELETE)
         routes.add("POST", f"{hook}/rotate-key", f"rotate_{of}hook_key", self.rotate, Access.CONTROL, _ROTATE)
         routes.add("POST", f"{hook}/enable", f"enable_{of}hook", self.enable, Access.CONTROL, _ENABLE)
         routes.add("POST", f"{hook}/test", f"test_{of}hook", self.test, Access.CONTROL, _TEST)
-        routes.add("GET", f"{hook}/deliveries", f"list_{of}deliveries", self.deliveries, Access.READ, _DELIVERIES)
+        routes.add("GET", f"{hook}/deliveries", f"list_{of}deliveries", self.deliveries, Access.INSPECT, _DELIVERIES)
         routes.add("POST", replay, f"replay_{of}delivery", self.replay, Access.CONTROL, _REPLAY)
         routes.add("POST", dead, f"replay_dead_{of}deliveries", self.replay_dead, Access.CONTROL, _REPLAY_DEAD)
         routes.add("POST", events, f"replay_{of}events", self.replay_events, Access.CONTROL, _REPLAY_EVENTS)

@@ -1,6 +1,6 @@
 """Streams a unit's live events as server-sent events; each stream holds little more than a position in the feed."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Iterator
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from uuid import UUID
 
@@ -59,8 +59,9 @@ class EventStreams:
         first_event: Callable[[], object],
         access_check: AccessCheck,
         presence: AbstractContextManager[None] | None = None,
+        seen: Container[UnitId] | None = None,
     ) -> Response:
-        """A response that streams the events of a unit, or of all (None).
+        """A response that streams the events of a unit, or of all (None), of these as far as they are ``seen``.
 
         ``first_event`` makes the data of the event ``hello``; ``presence`` is held while the stream is open, and only
         then it has the events about people. Raises Problem 429 and 503 above the limits.
@@ -68,7 +69,7 @@ class EventStreams:
         self.require_room(unit)
         last_id = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
         last_id = last_id[:_MAX_ID] if last_id else None
-        return stream_response(self._stream(unit, last_id, first_event, access_check, presence))
+        return stream_response(self._stream(unit, last_id, first_event, access_check, presence, seen))
 
     def require_room(self, watched: UUID | None) -> None:
         """Raises Problem 429 and 503 where one more stream would be too many."""
@@ -87,16 +88,17 @@ class EventStreams:
         first_event: Callable[[], object],
         access_check: AccessCheck,
         presence: AbstractContextManager[None] | None,
+        seen: Container[UnitId] | None,
     ) -> AsyncIterator[bytes]:
         people = presence is not None
         with self.count_stream(unit), self._feed.watch(unit, last_id) as watcher, presence or nullcontext():
             yield RETRY_LINE + encode_event(watcher.last_id, "hello", msgspec.json.encode(first_event()))
-            async with aclosing(self._chunks(watcher, access_check, people=people)) as chunks:
+            async with aclosing(self._chunks(watcher, access_check, seen, people=people)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
     async def _chunks(
-        self, watcher: Watcher, access_check: AccessCheck, *, people: bool
+        self, watcher: Watcher, access_check: AccessCheck, seen: Container[UnitId] | None, *, people: bool
     ) -> AsyncGenerator[bytes, None]:
         recheck_at, revocations = trio.current_time() + RECHECK_ACCESS, self.revocations()
         while True:
@@ -109,6 +111,8 @@ class EventStreams:
                     return
                 recheck_at = trio.current_time() + RECHECK_ACCESS
             events = [event for event in watcher.take() if people or event.kind is not EventKind.PRESENCE]
+            if seen is not None:
+                events = [shown for event in events if (shown := event.seen_by(seen)) is not None]
             yield b"".join(map(_encode_event, events)) if events else b": \n\n"
             await trio.sleep(BATCH_SECONDS)
 
@@ -170,11 +174,6 @@ def watch_unit(
         return await access_check()
 
     return streams.response(unit, first_event, is_still_allowed, presence)
-
-
-def watch_all(streams: EventStreams, access_check: AccessCheck) -> Response:
-    """Stream the events of all units to an administrator; the first event has no data. Raises Problem."""
-    return streams.response(None, dict, access_check)
 
 
 _DOC = RouteDoc(

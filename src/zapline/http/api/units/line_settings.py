@@ -137,7 +137,7 @@ class LineSettingsRoutes:
 
     def attach(self, routes: RouteTable) -> None:
         line = "/units/<uuid:unit>/whatsapp"
-        routes.add("GET", f"{line}/settings", "get_line_settings", self.get, Access.READ, _GET)
+        routes.add("GET", f"{line}/settings", "get_line_settings", self.get, Access.INSPECT, _GET)
         routes.add("PUT", f"{line}/settings", "put_line_settings", self.put, Access.CONTROL, _PUT)
         routes.add("PUT", f"{line}/proxy", "put_proxy", self.put_proxy, Access.ADMIN, _PUT_PROXY)
         routes.add("DELETE", f"{line}/proxy", "delete_proxy", self.delete_proxy, Access.ADMIN, _DELETE_PROXY)

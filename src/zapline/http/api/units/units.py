@@ -137,7 +137,7 @@ class UnitRoutes:
         unit = "/units/<uuid:unit>"
         line = f"{unit}/whatsapp"
         routes.add("POST", "/units", "create_unit", self.create, Access.ADMIN, _CREATE)
-        routes.add("GET", "/units", "list_units", self.list, Access.ADMIN, _LIST)
+        routes.add("GET", "/units", "list_units", self.list, Access.PERSON, _LIST)
         routes.add("GET", unit, "get_unit", self.get, Access.READ, RouteDoc("One unit", {200: UnitBody}, polled=True))
         routes.add("POST", f"{line}/connect", "connect", self.connect, Access.CONTROL, _CONNECT)
         routes.add("POST", f"{line}/renew", "renew", self.renew, Access.CONTROL, _RENEW)
@@ -160,7 +160,8 @@ class UnitRoutes:
         limit, after = page_query(AfterUnit)
         if query_bool("archived"):
             return await self._archived(limit, after)
-        units = sorted(self._roster.units(), key=unit_position)
+        caller = current_principal()
+        units = sorted(filter(lambda unit: caller.sees(unit.id), self._roster.units()), key=unit_position)
         if after is not None:
             units = [unit for unit in units if unit_position(unit) > (after.created_at, after.id)]
         page, next_cursor = split_page(units, limit, lambda unit: AfterUnit(*unit_position(unit)))
@@ -222,7 +223,7 @@ class UnitRoutes:
     async def _status(self, unit: Unit, stored: StoredLineState) -> StatusBody:
         stored = unit.server.shown(stored)
         # Who sees a code can link a phone: that is to control the line.
-        seen = stored.phase is Phase.PAIRING and current_principal().may(Scope.CONTROL)
+        seen = stored.phase is Phase.PAIRING and current_principal().may(Scope.CONTROL, unit.id)
         code = stored.qr_code if seen else None
         picture = await self._pictures.png(code) if code is not None else None
         return status_body(unit, stored, picture, self._sending(unit.id), self._clock())

@@ -92,6 +92,7 @@ ACTIONS: Mapping[str, str] = {
     "organizations mint": N_("Made a token of an organization by command"),
     "organizations revoke": N_("Revoked a token of an organization by command"),
     "admin add": N_("Added an administrator"),
+    "admin role": N_("Changed a person's role by command"),
     "admin password": N_("Changed an administrator's password"),
     "admin enable": N_("Enabled an administrator"),
     "admin disable": N_("Disabled an administrator"),

@@ -12,6 +12,7 @@ from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.failure_texts import failure_text
 from zapline.domain.outbox.work_states import RESEND_PREFIX
+from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.console.framework.counts import TotalsCache
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import error_text, masked
@@ -134,7 +135,8 @@ class AttentionPages:
 
     def _count(self, unit: UnitId | None) -> int:
         totals = self._totals.latest
-        counted = totals.values() if unit is None else [totals[unit]] if unit in totals else []
+        sees = current_principal().sees
+        counted = [each for id, each in totals.items() if (sees(id) if unit is None else id == unit)]
         return sum(each.uncertain + each.failed + each.letters for each in counted)
 
     # -- decisions -------------------------------------------------------------------------------------------

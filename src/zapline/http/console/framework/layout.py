@@ -1,5 +1,6 @@
 """Registers the console's routes and navigation, renders its templates, and audits the changes that pages make."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,8 +16,10 @@ from quart_trio import QuartTrio
 from zapline import __version__
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
+from zapline.domain.principals import Principal
 from zapline.http.api.framework.audit_trail import audited_change
 from zapline.http.api.framework.current_principal import current_principal
+from zapline.http.console.access.page_access import Needs, fulfils, needs_of
 from zapline.http.console.framework import formatting
 from zapline.http.console.framework.flash_messages import Flash, Flashes, Tone
 from zapline.http.console.framework.formatting import error_text
@@ -29,6 +32,7 @@ from zapline.supervisors.units.unit_commands import UnknownUnit
 
 Handler = Callable[..., Awaitable[Any]]
 Change = Callable[[], Awaitable[object]]
+_UNIT_PATH = re.compile(r"/console/units/([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})")
 THEME_COOKIE = "zapline-look"
 THEMES = ("auto", "light", "dark")
 
@@ -46,7 +50,7 @@ class NavigationLink:
 
 
 class Layout:
-    """The one layout of the console, to which the pages attach. Only administrators reach a page that is not public."""
+    """The one layout of the console, to which the pages attach; ``access.page_access`` says who reaches them."""
 
     def __init__(self, app: QuartTrio, origin: ConsoleOrigin, audit: AuditLog) -> None:
         self._app = app
@@ -55,6 +59,8 @@ class Layout:
         self.assets = StaticAssets()
         self.flashes = Flashes()
         self.public_endpoints: set[str] = set()
+        self.needs: dict[str, Needs] = {}
+        """What each page and form that is not public needs, by its endpoint."""
         self.sections: list[NavigationLink] = []
         self.tabs: list[NavigationLink] = []
         self._templates = _environment(self)
@@ -72,6 +78,8 @@ class Layout:
     def _add_route(self, method: str, path: str, name: str, handler: Handler, public: bool) -> None:
         if public:
             self.public_endpoints.add(name)
+        else:
+            self.needs[name] = needs_of(method, path)
         self._app.add_url_rule(path, name, handler, methods=[method])
 
     def add_section(self, link: NavigationLink) -> None:
@@ -133,6 +141,21 @@ class Layout:
         return client_address(request.scope, self.origin.trusted_proxies)
 
 
+def _reached(links: list[NavigationLink], unit: UnitId | None = None) -> list[NavigationLink]:
+    """The links that lead the person of this request somewhere."""
+    return [link for link in links if _reaches(link.path.format(unit=unit))]
+
+
+def _reaches(path: str, method: str = "GET") -> bool:
+    """For templates: whether the address of a page or form is open to the person."""
+    principal: Principal | None = g.get("principal")
+    path = path.partition("?")[0]
+    of_unit = _UNIT_PATH.match(path)
+    pattern = f"/console/units/<uuid:unit>{path[of_unit.end() :]}" if of_unit else path
+    unit = UnitId(UUID(of_unit[1])) if of_unit else None
+    return principal is not None and fulfils(principal, needs_of(method, pattern), unit)
+
+
 def query_number(name: str, default: int, maximum: int) -> int:
     """A whole number of the query, clamped to 0..``maximum``: people edit the addresses of pages by hand."""
     text = request.args.get(name, "")
@@ -173,8 +196,9 @@ def _environment(layout: Layout) -> Environment:
         "principal": lambda: g.get("principal"),
         "current_path": _current_path,
         "flashes": lambda: layout.flashes.take(g.session) if g.get("session") else [],
-        "sections": lambda: layout.sections,
-        "tabs": lambda: layout.tabs,
+        "sections": lambda: _reached(layout.sections),
+        "tabs": lambda unit: _reached(layout.tabs, unit),
+        "reaches": _reaches,
         "script_texts": lambda: {text: _(text) for text in formatting.SCRIPT_TEXTS},
         "now": formatting.now_iso,
         "when": formatting.when,

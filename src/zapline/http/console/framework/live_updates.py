@@ -7,13 +7,15 @@ from uuid import UUID
 from quart import Response, g
 
 from zapline.domain.ids import UnitId
+from zapline.domain.principals import Principal, Scope
+from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.password_sign_in import PasswordSignIn
 from zapline.http.api.notifications.live_events import AccessCheck, EventStreams, watch_unit
 from zapline.http.console.framework.layout import Layout
 from zapline.supervisors.units.unit_commands import UnitCommands
 
 ALL_UNITS_EVENTS = "/console/events"
-"""The stream of all units: ``status``, ``qr``, ``campaign``, ``traffic``."""
+"""The stream of all units that the person sees: ``status``, ``qr``, ``campaign``, ``traffic``."""
 
 
 class LiveEvents:
@@ -38,18 +40,24 @@ class LiveEvents:
         self._layout.get("/console/units/<uuid:unit>/events", "watch_unit", self.one_unit)
 
     async def all_units(self) -> Response:
-        return self._streams.response(None, dict, self._access_check())
+        seen = current_principal().seen_units
+        return self._streams.response(
+            None, dict, self._access_check(lambda caller: caller.seen_units == seen), seen=seen
+        )
 
     async def one_unit(self, unit: UUID) -> Response:
-        presence = self._presence_of(UnitId(unit)) if self._presence_of is not None else None
-        return watch_unit(self._streams, self._commands, UnitId(unit), self._access_check(), presence)
+        id = UnitId(unit)
+        allowed = self._access_check(lambda caller: caller.sees(id) and caller.may(Scope.READ, id))
+        presence = self._presence_of(id) if self._presence_of is not None else None
+        return watch_unit(self._streams, self._commands, id, allowed, presence)
 
-    def _access_check(self) -> AccessCheck:
-        """Checks whether the session is still open; watching does not extend it."""
+    def _access_check(self, still_sees: Callable[[Principal], bool]) -> AccessCheck:
+        """Whether the session is open, and its person still sees what is watched; watching does not extend it."""
         token: str = g.session
 
         async def is_open() -> bool:
-            return await self._sessions.session(token, use=False) is not None
+            caller = await self._sessions.session(token, use=False)
+            return caller is not None and still_sees(caller)
 
         return is_open
 
