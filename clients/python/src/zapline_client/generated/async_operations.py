@@ -167,12 +167,16 @@ class AsyncOperations:
         return result
 
     async def list_own_tokens(self, *, limit: int | None = None, cursor: str | None = None) -> TokenPage:
-        """Your own tokens and sessions. `GET /admin/tokens`. Who may: An administrator."""
+        """Your own tokens and sessions. `GET /admin/tokens`. Who may: A person: an administrator, an operator or
+        an attendant.
+        """
         result: TokenPage = await self._call("GET", "/admin/tokens", query={"limit": limit, "cursor": cursor})
         return result
 
     async def revoke_own_token(self, token: Id) -> None:
-        """End one of your own tokens or sessions. `DELETE /admin/tokens/{token}`. Who may: An administrator."""
+        """End one of your own tokens or sessions. `DELETE /admin/tokens/{token}`. Who may: A person: an
+        administrator, an operator or an attendant.
+        """
         await self._call("DELETE", "/admin/tokens/{token}", path={"token": token}, answer="nothing")
 
     async def create_organization(self, body: NewOrganization) -> Organization:
@@ -190,8 +194,8 @@ class AsyncOperations:
         return result
 
     async def get_organization(self, organization: Id) -> Organization:
-        """One organization. `GET /organizations/{organization}`. Who may: An administrator, or a token of the
-        unit or its organization with the scope `read`.
+        """One organization. `GET /organizations/{organization}`. Who may: A person of the unit, or a token of it
+        or its organization with the scope `read`.
         """
         result: Organization = await self._call(
             "GET",
@@ -291,7 +295,7 @@ class AsyncOperations:
         cursor: str | None = None,
     ) -> UnitPage:
         """The units of an organization that your token opens. `GET /organizations/{organization}/units`. Who may:
-        An administrator, or a token of the unit or its organization with the scope `read`.
+        A person of the unit, or a token of it or its organization with the scope `read`.
         """
         result: UnitPage = await self._call(
             "GET",
@@ -332,7 +336,7 @@ class AsyncOperations:
         cursor: str | None = None,
         archived: bool | None = None,
     ) -> UnitPage:
-        """All units. `GET /units`. Who may: An administrator."""
+        """All units. `GET /units`. Who may: A person: an administrator, an operator or an attendant."""
         result: UnitPage = await self._call(
             "GET",
             "/units",
@@ -341,8 +345,8 @@ class AsyncOperations:
         return result
 
     async def get_unit(self, unit: Id) -> Unit:
-        """One unit. `GET /units/{unit}`. Who may: An administrator, or a token of the unit or its organization
-        with the scope `read`.
+        """One unit. `GET /units/{unit}`. Who may: A person of the unit, or a token of it or its organization with
+        the scope `read`.
         """
         result: Unit = await self._call("GET", "/units/{unit}", path={"unit": unit})
         return result
@@ -357,8 +361,8 @@ class AsyncOperations:
     async def connect(self, unit: Id, body: Connect | None = None) -> Status:
         """Connect the line: start pairing, or reconnect. `POST /units/{unit}/whatsapp/connect`. With `number`, in
         any usual form, there is also a pairing code to type in on the phone; a pairing that shows a QR code is
-        closed and begun anew for it. May be repeated. Who may: An administrator, or a token of the unit or its
-        organization with the scope `control`.
+        closed and begun anew for it. May be repeated. Who may: A person of the unit but attendants, or a token
+        of it or its organization with `control`.
         """
         result: Status = await self._call("POST", "/units/{unit}/whatsapp/connect", body=body, path={"unit": unit})
         return result
@@ -366,16 +370,16 @@ class AsyncOperations:
     async def renew(self, unit: Id, body: Nothing | None = None) -> Status:
         """Delete the instance on Evolution, create it again and connect it. `POST /units/{unit}/whatsapp/renew`.
         For a line that never opens again (reason `session_stuck`). The phone scans a new code; conversations
-        and what waits to be sent stay. Who may: An administrator, or a token of the unit or its organization
-        with the scope `control`.
+        and what waits to be sent stay. Who may: A person of the unit but attendants, or a token of it or its
+        organization with `control`.
         """
         result: Status = await self._call("POST", "/units/{unit}/whatsapp/renew", body=body, path={"unit": unit})
         return result
 
     async def disconnect(self, unit: Id, body: Nothing | None = None) -> Status:
         """Disconnect the line: the phone is unlinked. `POST /units/{unit}/whatsapp/disconnect`. It stays so until
-        somebody asks to connect. May be repeated. Who may: An administrator, or a token of the unit or its
-        organization with the scope `control`.
+        somebody asks to connect. May be repeated. Who may: A person of the unit but attendants, or a token of
+        it or its organization with `control`.
         """
         result: Status = await self._call(
             "POST",
@@ -387,15 +391,15 @@ class AsyncOperations:
 
     async def status(self, unit: Id) -> Status:
         """The line's status, why it is so, and what to do next. `GET /units/{unit}/whatsapp/status`. While a code
-        waits to be scanned, `qrCode` holds it as a picture; who looks keeps it fresh. Who may: An
-        administrator, or a token of the unit or its organization with the scope `read`.
+        waits to be scanned, `qrCode` holds it as a picture; who looks keeps it fresh. Who may: A person of the
+        unit, or a token of it or its organization with the scope `read`.
         """
         result: Status = await self._call("GET", "/units/{unit}/whatsapp/status", path={"unit": unit})
         return result
 
     async def qr_svg(self, unit: Id) -> bytes:
-        """The code to scan, as a picture. `GET /units/{unit}/whatsapp/qr.svg`. Who may: An administrator, or a
-        token of the unit or its organization with the scope `control`.
+        """The code to scan, as a picture. `GET /units/{unit}/whatsapp/qr.svg`. Who may: A person of the unit but
+        attendants, or a token of it or its organization with `control`.
         """
         result: bytes = await self._call(
             "GET",
@@ -414,8 +418,8 @@ class AsyncOperations:
     ) -> LineHistoryPage:
         """What the line has shown since when, why, for how long, and how it ended. `GET
         /units/{unit}/line-history`. Written in the transaction of what caused the change, and kept for 400
-        days. While Zapline itself does not run, the last thing that was known stands. Who may: An
-        administrator, or a token of the unit or its organization with the scope `read`.
+        days. While Zapline itself does not run, the last thing that was known stands. Who may: A person of the
+        unit, or a token of it or its organization with the scope `read`.
         """
         result: LineHistoryPage = await self._call(
             "GET",
@@ -426,8 +430,8 @@ class AsyncOperations:
         return result
 
     async def get_uptime(self, unit: Id, *, months: int | None = None) -> Uptime:
-        """How long the line was open, month by month. `GET /units/{unit}/uptime`. Who may: An administrator, or a
-        token of the unit or its organization with the scope `read`.
+        """How long the line was open, month by month. `GET /units/{unit}/uptime`. Who may: A person of the unit,
+        or a token of it or its organization with the scope `read`.
         """
         result: Uptime = await self._call(
             "GET",
@@ -438,8 +442,8 @@ class AsyncOperations:
         return result
 
     async def export_uptime(self, unit: Id, *, months: int | None = None) -> bytes:
-        """The same as CSV. `GET /units/{unit}/uptime.csv`. Who may: An administrator, or a token of the unit or
-        its organization with the scope `read`.
+        """The same as CSV. `GET /units/{unit}/uptime.csv`. Who may: A person of the unit, or a token of it or its
+        organization with the scope `read`.
         """
         result: bytes = await self._call(
             "GET",
@@ -454,8 +458,8 @@ class AsyncOperations:
         """Where is my message? Each step with its time, and what to do. `GET
         /units/{unit}/messages/{message}/journey`. Each step comes from a row, with its time: accepted, waiting
         for the line, each call and its answer, what proved it, what WhatsApp reported, what the CRM was told;
-        of what comes in the webhook, or that it was read back, and when it was stored. Who may: An
-        administrator, or a token of the unit or its organization with the scope `read`.
+        of what comes in the webhook, or that it was read back, and when it was stored. Who may: A person of
+        the unit, or a token of it or its organization with the scope `read`.
         """
         result: Journey = await self._call(
             "GET",
@@ -476,7 +480,7 @@ class AsyncOperations:
     ) -> Journeys:
         """Find a message by any of its ids, or by phone and time, and tell where it is. `GET
         /units/{unit}/journeys`. Name exactly one of `id`, `clientMessageId`, `externalId` and `phone`. What is
-        not found is an empty list. Who may: An administrator, or a token of the unit or its organization with
+        not found is an empty list. Who may: A person of the unit, or a token of it or its organization with
         the scope `read`.
         """
         result: Journeys = await self._call(
@@ -488,15 +492,15 @@ class AsyncOperations:
         return result
 
     async def pause_unit(self, unit: Id, body: Nothing | None = None) -> Unit:
-        """Send nothing until it is resumed; what comes in is stored. `POST /units/{unit}/pause`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `control`.
+        """Send nothing until it is resumed; what comes in is stored. `POST /units/{unit}/pause`. Who may: A
+        person of the unit but attendants, or a token of it or its organization with `control`.
         """
         result: Unit = await self._call("POST", "/units/{unit}/pause", body=body, path={"unit": unit})
         return result
 
     async def resume_unit(self, unit: Id, body: Nothing | None = None) -> Unit:
-        """Let what waits leave again. `POST /units/{unit}/resume`. Who may: An administrator, or a token of the
-        unit or its organization with the scope `control`.
+        """Let what waits leave again. `POST /units/{unit}/resume`. Who may: A person of the unit but attendants,
+        or a token of it or its organization with `control`.
         """
         result: Unit = await self._call("POST", "/units/{unit}/resume", body=body, path={"unit": unit})
         return result
@@ -523,15 +527,15 @@ class AsyncOperations:
     async def release_campaigns(self, unit: Id, body: Nothing | None = None) -> Unit:
         """Let the campaigns of a unit go on that are held because WhatsApp refused too much or confirmed nothing.
         `POST /units/{unit}/release-campaigns`. Look first why they are held, as `campaignsHeldReason` of the
-        unit says; they stop again if it goes on. Who may: An administrator, or a token of the unit or its
-        organization with the scope `control`.
+        unit says; they stop again if it goes on. Who may: A person of the unit but attendants, or a token of
+        it or its organization with `control`.
         """
         result: Unit = await self._call("POST", "/units/{unit}/release-campaigns", body=body, path={"unit": unit})
         return result
 
     async def get_queue(self, unit: Id) -> Queue:
-        """What a unit has to do, and when it was last heard of. `GET /units/{unit}/queue`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `read`.
+        """What a unit has to do, and when it was last heard of. `GET /units/{unit}/queue`. Who may: A person of
+        the unit, or a token of it or its organization with the scope `read`.
         """
         result: Queue = await self._call("GET", "/units/{unit}/queue", path={"unit": unit})
         return result
@@ -638,8 +642,8 @@ class AsyncOperations:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> ConversationPage:
-        """Conversations, the latest first. `GET /units/{unit}/conversations`. Who may: An administrator, or a
-        token of the unit or its organization with the scope `read`.
+        """Conversations, the latest first. `GET /units/{unit}/conversations`. Who may: A person of the unit, or a
+        token of it or its organization with the scope `read`.
         """
         result: ConversationPage = await self._call(
             "GET",
@@ -658,7 +662,7 @@ class AsyncOperations:
         cursor: str | None = None,
     ) -> ThreadPage:
         """A conversation's messages, newest first. `GET /units/{unit}/conversations/{conversation}/messages`. Who
-        may: An administrator, or a token of the unit or its organization with the scope `read`.
+        may: A person of the unit, or a token of it or its organization with the scope `read`.
         """
         result: ThreadPage = await self._call(
             "GET",
@@ -671,8 +675,8 @@ class AsyncOperations:
     async def list_messages(self, unit: Id, *, after_seq: int | None = None, limit: int | None = None) -> Arrived:
         """What has arrived since. `GET /units/{unit}/messages`. For a CRM that polls. Ask with the last answer's
         `nextAfterSeq`: nothing is left out, and no message comes twice in `items`. A message from before that
-        was reacted to, voted on, edited or deleted since is in `changed`. Who may: An administrator, or a
-        token of the unit or its organization with the scope `read`.
+        was reacted to, voted on, edited or deleted since is in `changed`. Who may: A person of the unit, or a
+        token of it or its organization with the scope `read`.
         """
         result: Arrived = await self._call(
             "GET",
@@ -687,8 +691,8 @@ class AsyncOperations:
         `text`, `image`, `video`, `audio`, `document`, `location`, `contact`, `reaction` and `poll`. It is
         stored before the answer, and sent as soon as line and pace allow. The same `clientMessageId` is the
         same message: a repeated request sends nothing and answers how the message stands; with another content
-        it is refused (409). So repeat a request without an answer as often as you like. Who may: An
-        administrator, or a token of the unit or its organization with the scope `send`.
+        it is refused (409). So repeat a request without an answer as often as you like. Who may: A person of
+        the unit, or a token of it or its organization with the scope `send`.
         """
         result: WatchedMessage = await self._call(
             "POST",
@@ -701,7 +705,7 @@ class AsyncOperations:
 
     async def mark_read(self, unit: Id, conversation: Id, body: Nothing | None = None) -> Read:
         """Tell the senders that what came in was read. `POST /units/{unit}/conversations/{conversation}/read`.
-        Who may: An administrator, or a token of the unit or its organization with the scope `send`.
+        Who may: A person of the unit, or a token of it or its organization with the scope `send`.
         """
         result: Read = await self._call(
             "POST",
@@ -724,7 +728,7 @@ class AsyncOperations:
         deleted one not at all), its caption and the name of its file. The latest arrival comes first. A search
         that takes longer than three seconds ends there: its page may hold few messages or none, and
         `nextCursor` goes on. A few searches are made at a time, of each unit one: where others search, the
-        answer is 429. Who may: An administrator, or a token of the unit or its organization with the scope
+        answer is 429. Who may: A person of the unit, or a token of it or its organization with the scope
         `read`.
         """
         result: FoundPage = await self._call(
@@ -736,8 +740,8 @@ class AsyncOperations:
         return result
 
     async def get_message(self, unit: Id, message: Id) -> WatchedMessage:
-        """One message, and how the work on it stands. `GET /units/{unit}/messages/{message}`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `read`.
+        """One message, and how the work on it stands. `GET /units/{unit}/messages/{message}`. Who may: A person
+        of the unit, or a token of it or its organization with the scope `read`.
         """
         result: WatchedMessage = await self._call(
             "GET",
@@ -752,7 +756,7 @@ class AsyncOperations:
         answered in time; it is not asked again, its echo or its store tells, and `.../changes` shows it. 502:
         certainly nothing was changed. 429: a unit changes a few messages at once, then one each five seconds;
         nothing was asked. The same request again sends nothing. Hooks hear of it by `message.edited`. Who may:
-        An administrator, or a token of the unit or its organization with the scope `send`.
+        A person of the unit, or a token of it or its organization with the scope `send`.
         """
         result: WatchedMessage = await self._call(
             "PATCH",
@@ -767,8 +771,8 @@ class AsyncOperations:
         for two and a half days. 200: the message is so. 202: Evolution has not answered in time; it is not
         asked again, its echo or its store tells, and `.../changes` shows it. 502: certainly nothing was
         changed. 429: a unit changes a few messages at once, then one each five seconds; nothing was asked. The
-        same request again sends nothing. Hooks hear of it by `message.deleted`. Who may: An administrator, or
-        a token of the unit or its organization with the scope `send`.
+        same request again sends nothing. Hooks hear of it by `message.deleted`. Who may: A person of the unit,
+        or a token of it or its organization with the scope `send`.
         """
         result: WatchedMessage = await self._call(
             "DELETE",
@@ -778,8 +782,8 @@ class AsyncOperations:
         return result
 
     async def cancel_message(self, unit: Id, message: Id, body: Nothing | None = None) -> WatchedMessage:
-        """Take a message back that has not been sent. `POST /units/{unit}/messages/{message}/cancel`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `send`.
+        """Take a message back that has not been sent. `POST /units/{unit}/messages/{message}/cancel`. Who may: A
+        person of the unit, or a token of it or its organization with the scope `send`.
         """
         result: WatchedMessage = await self._call(
             "POST",
@@ -791,8 +795,8 @@ class AsyncOperations:
 
     async def release_message(self, unit: Id, message: Id, body: Release) -> WatchedMessage:
         """Decide an uncertain message. `POST /units/{unit}/messages/{message}/release`. Look at the phone first:
-        `resend` sends it again, and if it had arrived it will be there twice. Who may: An administrator, or a
-        token of the unit or its organization with the scope `send`.
+        `resend` sends it again, and if it had arrived it will be there twice. Who may: A person of the unit,
+        or a token of it or its organization with the scope `send`.
         """
         result: WatchedMessage = await self._call(
             "POST",
@@ -810,8 +814,8 @@ class AsyncOperations:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> OutboxPage:
-        """What is to be sent, and what waits for a person. `GET /units/{unit}/outbox`. Who may: An administrator,
-        or a token of the unit or its organization with the scope `read`.
+        """What is to be sent, and what waits for a person. `GET /units/{unit}/outbox`. Who may: A person of the
+        unit, or a token of it or its organization with the scope `read`.
         """
         result: OutboxPage = await self._call(
             "GET",
@@ -824,7 +828,7 @@ class AsyncOperations:
     async def upload(self, unit: Id, body: bytes, *, file_name: str | None = None, content_type: str) -> Upload:
         """Upload a file that is to be sent. `POST /units/{unit}/uploads`. The body is the file itself, at most 16
         MiB; its type is the request's `Content-Type`. A unit keeps 2 GiB and 10,000 files; those that nothing
-        needs go first, after a day. Who may: An administrator, or a token of the unit or its organization with
+        needs go first, after a day. Who may: A person of the unit, or a token of it or its organization with
         the scope `send`.
         """
         result: Upload = await self._call(
@@ -838,16 +842,16 @@ class AsyncOperations:
         return result
 
     async def get_pace(self, unit: Id) -> Pace:
-        """The unit's limits for sending. `GET /units/{unit}/pace`. Who may: An administrator, or a token of the
-        unit or its organization with the scope `read`.
+        """The unit's limits for sending. `GET /units/{unit}/pace`. Who may: A person of the unit, or a token of
+        it or its organization with the scope `read`.
         """
         result: Pace = await self._call("GET", "/units/{unit}/pace", path={"unit": unit})
         return result
 
     async def put_pace(self, unit: Id, body: NewPace | None = None) -> Pace:
         """Replace the unit's limits for sending. `PUT /units/{unit}/pace`. What is left out gets its default. It
-        holds for what is sent from now on. Who may: An administrator, or a token of the unit or its
-        organization with the scope `control`.
+        holds for what is sent from now on. Who may: A person of the unit but attendants, or a token of it or
+        its organization with `control`.
         """
         result: Pace = await self._call("PUT", "/units/{unit}/pace", body=body, path={"unit": unit})
         return result
@@ -860,8 +864,8 @@ class AsyncOperations:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> MessageChangePage:
-        """What was asked to be changed of a message. `GET /units/{unit}/messages/{message}/changes`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `read`.
+        """What was asked to be changed of a message. `GET /units/{unit}/messages/{message}/changes`. Who may: A
+        person of the unit, or a token of it or its organization with the scope `read`.
         """
         result: MessageChangePage = await self._call(
             "GET",
@@ -878,8 +882,8 @@ class AsyncOperations:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> QuickReplyPage:
-        """The unit's quick replies, by their shortcuts. `GET /units/{unit}/quick-replies`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `read`.
+        """The unit's quick replies, by their shortcuts. `GET /units/{unit}/quick-replies`. Who may: A person of
+        the unit, or a token of it or its organization with the scope `read`.
         """
         result: QuickReplyPage = await self._call(
             "GET",
@@ -891,8 +895,8 @@ class AsyncOperations:
 
     async def put_quick_reply(self, unit: Id, shortcut: Id, body: NewQuickReply) -> QuickReply:
         """Add a quick reply, or change its text. `PUT /units/{unit}/quick-replies/{shortcut}`. 200 where there
-        was one with this shortcut. In the console people choose it by a `/` in the message. Who may: An
-        administrator, or a token of the unit or its organization with the scope `send`.
+        was one with this shortcut. In the console people choose it by a `/` in the message. Who may: A person
+        of the unit, or a token of it or its organization with the scope `send`.
         """
         result: QuickReply = await self._call(
             "PUT",
@@ -903,8 +907,8 @@ class AsyncOperations:
         return result
 
     async def delete_quick_reply(self, unit: Id, shortcut: Id) -> None:
-        """Remove a quick reply. `DELETE /units/{unit}/quick-replies/{shortcut}`. Who may: An administrator, or a
-        token of the unit or its organization with the scope `send`.
+        """Remove a quick reply. `DELETE /units/{unit}/quick-replies/{shortcut}`. Who may: A person of the unit,
+        or a token of it or its organization with the scope `send`.
         """
         await self._call(
             "DELETE",
@@ -918,8 +922,8 @@ class AsyncOperations:
         `audio` and `document`; text and caption may hold variables as `{{nome}}`, which are columns of the
         list. `recipients` may be given at once or be added later; `start` starts it at once, or at `startAt`.
         Give `clientCampaignId` to be sure that a repeated request makes no second campaign: the same again
-        answers 200 with the campaign that is there, and another one under the same id 409. Who may: An
-        administrator, or a token of the unit or its organization with the scope `send`.
+        answers 200 with the campaign that is there, and another one under the same id 409. Who may: A person
+        of the unit but attendants, or a token of it or its organization with the scope `send`.
         """
         result: Campaign = await self._call(
             "POST",
@@ -939,8 +943,8 @@ class AsyncOperations:
     ) -> CampaignPage:
         """Campaigns, newest first. `GET /units/{unit}/campaigns`. Of a campaign with more than 5,000 recipients
         the counts may be up to five seconds old, but never older than its latest change of state. The answers
-        to commands, and those to new lists, are counted at that moment. Who may: An administrator, or a token
-        of the unit or its organization with the scope `read`.
+        to commands, and those to new lists, are counted at that moment. Who may: A person of the unit, or a
+        token of it or its organization with the scope `read`.
         """
         result: CampaignPage = await self._call(
             "GET",
@@ -958,8 +962,8 @@ class AsyncOperations:
         check_numbers: Literal["false", "true"] | None = None,
     ) -> Forecast:
         """Try a campaign out: what would become of it. `POST /units/{unit}/campaigns/dry-run`. Counts who would
-        be written to and who would be skipped, shows some messages, and when it would end. Who may: An
-        administrator, or a token of the unit or its organization with the scope `send`.
+        be written to and who would be skipped, shows some messages, and when it would end. Who may: A person
+        of the unit but attendants, or a token of it or its organization with the scope `send`.
         """
         result: Forecast = await self._call(
             "POST",
@@ -975,7 +979,7 @@ class AsyncOperations:
         """One campaign, with how many of its recipients stand where. `GET /units/{unit}/campaigns/{campaign}`. Of
         a campaign with more than 5,000 recipients the counts may be up to five seconds old, but never older
         than its latest change of state. The answers to commands, and those to new lists, are counted at that
-        moment. Who may: An administrator, or a token of the unit or its organization with the scope `read`.
+        moment. Who may: A person of the unit, or a token of it or its organization with the scope `read`.
         """
         result: Campaign = await self._call(
             "GET",
@@ -997,8 +1001,8 @@ class AsyncOperations:
         """Add a list of recipients. `POST /units/{unit}/campaigns/{campaign}/recipients`. As JSON (1 MiB) or as
         CSV with a header line (32 MiB, 100,000 lines; comma or semicolon; UTF-8, or as the charset of the
         `Content-Type` says). The column `to` has the phones, all others are variables. All of the list is
-        taken, or nothing. Who may: An administrator, or a token of the unit or its organization with the scope
-        `send`.
+        taken, or nothing. Who may: A person of the unit but attendants, or a token of it or its organization
+        with the scope `send`.
         """
         result: Loaded | Forecast = await self._call(
             "POST",
@@ -1019,8 +1023,8 @@ class AsyncOperations:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> RecipientPage:
-        """Recipients, in the order of the list. `GET /units/{unit}/campaigns/{campaign}/recipients`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `read`.
+        """Recipients, in the order of the list. `GET /units/{unit}/campaigns/{campaign}/recipients`. Who may: A
+        person of the unit, or a token of it or its organization with the scope `read`.
         """
         result: RecipientPage = await self._call(
             "GET",
@@ -1033,7 +1037,7 @@ class AsyncOperations:
     async def export_failures(self, unit: Id, campaign: Id) -> bytes:
         """Whoever was not written to, or not surely, as CSV. `GET
         /units/{unit}/campaigns/{campaign}/failures.csv`. It can be mended and sent in again as a list. Who
-        may: An administrator, or a token of the unit or its organization with the scope `read`.
+        may: A person of the unit, or a token of it or its organization with the scope `read`.
         """
         result: bytes = await self._call(
             "GET",
@@ -1073,8 +1077,8 @@ class AsyncOperations:
 
     async def start_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
         """Start a campaign. `POST /units/{unit}/campaigns/{campaign}/start`. At once, or at its `startAt`. May be
-        repeated: what is so already is no error. Who may: An administrator, or a token of the unit or its
-        organization with the scope `send`.
+        repeated: what is so already is no error. Who may: A person of the unit but attendants, or a token of
+        it or its organization with the scope `send`.
         """
         result: SteeredCampaign = await self._call(
             "POST",
@@ -1086,8 +1090,8 @@ class AsyncOperations:
 
     async def pause_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
         """Pause a campaign. `POST /units/{unit}/campaigns/{campaign}/pause`. What is on its way still goes. May
-        be repeated: what is so already is no error. Who may: An administrator, or a token of the unit or its
-        organization with the scope `send`.
+        be repeated: what is so already is no error. Who may: A person of the unit but attendants, or a token
+        of it or its organization with the scope `send`.
         """
         result: SteeredCampaign = await self._call(
             "POST",
@@ -1099,8 +1103,8 @@ class AsyncOperations:
 
     async def resume_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
         """Go on with a campaign. `POST /units/{unit}/campaigns/{campaign}/resume`. May be repeated: what is so
-        already is no error. Who may: An administrator, or a token of the unit or its organization with the
-        scope `send`.
+        already is no error. Who may: A person of the unit but attendants, or a token of it or its organization
+        with the scope `send`.
         """
         result: SteeredCampaign = await self._call(
             "POST",
@@ -1112,8 +1116,8 @@ class AsyncOperations:
 
     async def cancel_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
         """Cancel a campaign. `POST /units/{unit}/campaigns/{campaign}/cancel`. What has not been sent never will
-        be. May be repeated: what is so already is no error. Who may: An administrator, or a token of the unit
-        or its organization with the scope `send`.
+        be. May be repeated: what is so already is no error. Who may: A person of the unit but attendants, or a
+        token of it or its organization with the scope `send`.
         """
         result: SteeredCampaign = await self._call(
             "POST",
@@ -1125,8 +1129,8 @@ class AsyncOperations:
 
     async def retry_failed_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
         """Try again whoever failed. `POST /units/{unit}/campaigns/{campaign}/retry-failed`. Nobody is written to
-        who may have got the message. Who may: An administrator, or a token of the unit or its organization
-        with the scope `send`.
+        who may have got the message. Who may: A person of the unit but attendants, or a token of it or its
+        organization with the scope `send`.
         """
         result: SteeredCampaign = await self._call(
             "POST",
@@ -1143,8 +1147,8 @@ class AsyncOperations:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> SuppressionPage:
-        """Who wants no campaigns. `GET /units/{unit}/suppressions`. Who may: An administrator, or a token of the
-        unit or its organization with the scope `read`.
+        """Who wants no campaigns. `GET /units/{unit}/suppressions`. Who may: A person of the unit, or a token of
+        it or its organization with the scope `read`.
         """
         result: SuppressionPage = await self._call(
             "GET",
@@ -1156,8 +1160,8 @@ class AsyncOperations:
 
     async def suppress(self, unit: Id, body: NewSuppression) -> Suppression:
         """Write no campaigns to a contact. `POST /units/{unit}/suppressions`. 200 where it was so already.
-        Replies are not touched by it. Who may: An administrator, or a token of the unit or its organization
-        with the scope `send`.
+        Replies are not touched by it. Who may: A person of the unit, or a token of it or its organization with
+        the scope `send`.
         """
         result: Suppression = await self._call(
             "POST",
@@ -1169,7 +1173,7 @@ class AsyncOperations:
 
     async def release_suppression(self, unit: Id, contact: Id) -> None:
         """Let campaigns be written to a contact again. `DELETE /units/{unit}/suppressions/{contact}`. By its
-        phone and by its LIDs. Who may: An administrator, or a token of the unit or its organization with the
+        phone and by its LIDs. Who may: A person of the unit, or a token of it or its organization with the
         scope `send`.
         """
         await self._call(
@@ -1180,8 +1184,8 @@ class AsyncOperations:
         )
 
     async def get_line_settings(self, unit: Id) -> LineSettings:
-        """How a line behaves at WhatsApp. `GET /units/{unit}/whatsapp/settings`. Who may: An administrator, or a
-        token of the unit or its organization with the scope `read`.
+        """How a line behaves at WhatsApp. `GET /units/{unit}/whatsapp/settings`. Who may: A person of the unit
+        but attendants, or a token of it or its organization with the scope `read`.
         """
         result: LineSettings = await self._call("GET", "/units/{unit}/whatsapp/settings", path={"unit": unit})
         return result
@@ -1190,8 +1194,8 @@ class AsyncOperations:
         """Replace how a line behaves at WhatsApp. `PUT /units/{unit}/whatsapp/settings`. Evolution is told at
         once; where it is away, with the line's next check, and `applied` says what is still to come. Each
         check reads back what Evolution has. What somebody has changed there is set again, unless the unit's
-        `webhookRegistration` is `observe`, and told in the log. Who may: An administrator, or a token of the
-        unit or its organization with the scope `control`.
+        `webhookRegistration` is `observe`, and told in the log. Who may: A person of the unit but attendants,
+        or a token of it or its organization with `control`.
         """
         result: LineSettings = await self._call(
             "PUT",
@@ -1227,8 +1231,8 @@ class AsyncOperations:
         hours where it is not; what is not known is asked for at a slow pace and at most so many times a day
         (`ZAPLINE_NUMBER_CHECKS_PER_DAY`). A request that would go beyond that asks for nothing and is refused
         with 429, which says in `Retry-After` when it may be repeated. What has been answered is not asked for
-        again. That a number is not there is WhatsApp's word of that moment, not proof. Who may: An
-        administrator, or a token of the unit or its organization with the scope `send`.
+        again. That a number is not there is WhatsApp's word of that moment, not proof. Who may: A person of
+        the unit, or a token of it or its organization with the scope `send`.
         """
         result: Numbers = await self._call("POST", "/units/{unit}/numbers/check", body=body, path={"unit": unit})
         return result
@@ -1242,8 +1246,8 @@ class AsyncOperations:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> ContactPage:
-        """The people whom a unit knows. `GET /units/{unit}/contacts`. Who may: An administrator, or a token of
-        the unit or its organization with the scope `read`.
+        """The people whom a unit knows. `GET /units/{unit}/contacts`. Who may: A person of the unit, or a token
+        of it or its organization with the scope `read`.
         """
         result: ContactPage = await self._call(
             "GET",
@@ -1256,7 +1260,7 @@ class AsyncOperations:
     async def get_contact_picture(self, unit: Id, person: Id) -> Picture:
         """Where WhatsApp has a contact's picture. `GET /units/{unit}/contacts/{person}/picture`. WhatsApp is
         asked within ten seconds, and its answer is kept for an hour. The picture itself stays there. Who may:
-        An administrator, or a token of the unit or its organization with the scope `read`.
+        A person of the unit, or a token of it or its organization with the scope `read`.
         """
         result: Picture = await self._call(
             "GET",
@@ -1275,7 +1279,7 @@ class AsyncOperations:
         cursor: str | None = None,
     ) -> GroupPage:
         """A unit's groups. `GET /units/{unit}/groups`. Those of which something was heard. With `refresh` also
-        those in which nothing was written yet. Who may: An administrator, or a token of the unit or its
+        those in which nothing was written yet. Who may: A person of the unit, or a token of it or its
         organization with the scope `read`.
         """
         result: GroupPage = await self._call(
@@ -1295,7 +1299,7 @@ class AsyncOperations:
     ) -> GroupWithMembers:
         """A group, and who is in it with which role. `GET /units/{unit}/groups/{group}`. WhatsApp is asked where
         nobody has within the hour. Where it cannot be, what it told last is told, and `membersAt` says how old
-        that is. Who may: An administrator, or a token of the unit or its organization with the scope `read`.
+        that is. Who may: A person of the unit, or a token of it or its organization with the scope `read`.
         """
         result: GroupWithMembers = await self._call(
             "GET",
@@ -1307,8 +1311,8 @@ class AsyncOperations:
 
     async def get_media(self, unit: Id, message: Id) -> bytes:
         """A message's file. `GET /units/{unit}/messages/{message}/media`. Brought from WhatsApp when asked for,
-        so it may take seconds. Always a download, never shown by a browser. Who may: An administrator, or a
-        token of the unit or its organization with the scope `read`.
+        so it may take seconds. Always a download, never shown by a browser. Who may: A person of the unit, or
+        a token of it or its organization with the scope `read`.
         """
         result: bytes = await self._call(
             "GET",
@@ -1320,28 +1324,28 @@ class AsyncOperations:
 
     async def create_hook(self, unit: Id, body: NewHook) -> SecretHook:
         """Tell the CRM of what happens to a unit; the secret is shown this once. `POST /units/{unit}/hooks`. Who
-        may: An administrator, or a token of the unit or its organization with the scope `control`.
+        may: A person of the unit but attendants, or a token of it or its organization with `control`.
         """
         result: SecretHook = await self._call("POST", "/units/{unit}/hooks", body=body, path={"unit": unit})
         return result
 
     async def list_hooks(self, unit: Id) -> Hooks:
-        """All hooks. `GET /units/{unit}/hooks`. Who may: An administrator, or a token of the unit or its
-        organization with the scope `read`.
+        """All hooks. `GET /units/{unit}/hooks`. Who may: A person of the unit but attendants, or a token of it or
+        its organization with the scope `read`.
         """
         result: Hooks = await self._call("GET", "/units/{unit}/hooks", path={"unit": unit})
         return result
 
     async def get_hook(self, unit: Id, hook: Id) -> Hook:
-        """One hook. `GET /units/{unit}/hooks/{hook}`. Who may: An administrator, or a token of the unit or its
-        organization with the scope `read`.
+        """One hook. `GET /units/{unit}/hooks/{hook}`. Who may: A person of the unit but attendants, or a token of
+        it or its organization with the scope `read`.
         """
         result: Hook = await self._call("GET", "/units/{unit}/hooks/{hook}", path={"unit": unit, "hook": hook})
         return result
 
     async def delete_hook(self, unit: Id, hook: Id) -> None:
-        """Delete a hook, and all that waits for it. `DELETE /units/{unit}/hooks/{hook}`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `control`.
+        """Delete a hook, and all that waits for it. `DELETE /units/{unit}/hooks/{hook}`. Who may: A person of the
+        unit but attendants, or a token of it or its organization with `control`.
         """
         await self._call(
             "DELETE",
@@ -1352,8 +1356,8 @@ class AsyncOperations:
 
     async def rotate_hook_key(self, unit: Id, hook: Id, body: Nothing | None = None) -> SecretHook:
         """Give a hook a new secret; for a day deliveries are signed with the old one too. `POST
-        /units/{unit}/hooks/{hook}/rotate-key`. Who may: An administrator, or a token of the unit or its
-        organization with the scope `control`.
+        /units/{unit}/hooks/{hook}/rotate-key`. Who may: A person of the unit but attendants, or a token of it
+        or its organization with `control`.
         """
         result: SecretHook = await self._call(
             "POST",
@@ -1364,8 +1368,8 @@ class AsyncOperations:
         return result
 
     async def enable_hook(self, unit: Id, hook: Id, body: Nothing | None = None) -> Hook:
-        """Serve a hook again that was disabled. `POST /units/{unit}/hooks/{hook}/enable`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `control`.
+        """Serve a hook again that was disabled. `POST /units/{unit}/hooks/{hook}/enable`. Who may: A person of
+        the unit but attendants, or a token of it or its organization with `control`.
         """
         result: Hook = await self._call(
             "POST",
@@ -1376,8 +1380,8 @@ class AsyncOperations:
         return result
 
     async def test_hook(self, unit: Id, hook: Id, body: Nothing | None = None) -> Queued:
-        """Deliver a `hook.test`. `POST /units/{unit}/hooks/{hook}/test`. Who may: An administrator, or a token of
-        the unit or its organization with the scope `control`.
+        """Deliver a `hook.test`. `POST /units/{unit}/hooks/{hook}/test`. Who may: A person of the unit but
+        attendants, or a token of it or its organization with `control`.
         """
         result: Queued = await self._call(
             "POST",
@@ -1396,8 +1400,8 @@ class AsyncOperations:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> DeliveryPage:
-        """Deliveries of a hook. `GET /units/{unit}/hooks/{hook}/deliveries`. Who may: An administrator, or a
-        token of the unit or its organization with the scope `read`.
+        """Deliveries of a hook. `GET /units/{unit}/hooks/{hook}/deliveries`. Who may: A person of the unit but
+        attendants, or a token of it or its organization with the scope `read`.
         """
         result: DeliveryPage = await self._call(
             "GET",
@@ -1409,8 +1413,8 @@ class AsyncOperations:
 
     async def replay_delivery(self, unit: Id, hook: Id, delivery: Id, body: Nothing | None = None) -> Queued:
         """Make a delivery that has ended once more, under the same id. `POST
-        /units/{unit}/hooks/{hook}/deliveries/{delivery}/replay`. Who may: An administrator, or a token of the
-        unit or its organization with the scope `control`.
+        /units/{unit}/hooks/{hook}/deliveries/{delivery}/replay`. Who may: A person of the unit but attendants,
+        or a token of it or its organization with `control`.
         """
         result: Queued = await self._call(
             "POST",
@@ -1422,7 +1426,7 @@ class AsyncOperations:
 
     async def replay_dead_deliveries(self, unit: Id, hook: Id, body: ReplayDead) -> Revived:
         """Make all deliveries once more that died since a time. `POST /units/{unit}/hooks/{hook}/replay`. Who
-        may: An administrator, or a token of the unit or its organization with the scope `control`.
+        may: A person of the unit but attendants, or a token of it or its organization with `control`.
         """
         result: Revived = await self._call(
             "POST",
@@ -1437,7 +1441,7 @@ class AsyncOperations:
         /units/{unit}/hooks/{hook}/replay-events`. At most 5,000 in one call, ten a second; `nextSeq` says
         where the next call goes on (`afterSeq`, with the same range). What happens meanwhile is delivered
         between them. An event has the `webhook-id` of its first delivery. Events can be delivered again for
-        three days. Who may: An administrator, or a token of the unit or its organization with the scope
+        three days. Who may: A person of the unit but attendants, or a token of it or its organization with
         `control`.
         """
         result: ReplayedEvents = await self._call(
@@ -1451,8 +1455,8 @@ class AsyncOperations:
     async def create_organization_hook(self, organization: Id, body: NewOrganizationHook) -> SecretHook:
         """Tell a CRM of what happens to the units of an organization; the secret is shown this once. `POST
         /organizations/{organization}/hooks`. Also of units that are added later. What is told names its unit
-        (`data.unitId`). Who may: An administrator, or a token of the unit or its organization with the scope
-        `control`.
+        (`data.unitId`). Who may: A person of the unit but attendants, or a token of it or its organization
+        with `control`.
         """
         result: SecretHook = await self._call(
             "POST",
@@ -1463,8 +1467,8 @@ class AsyncOperations:
         return result
 
     async def list_organization_hooks(self, organization: Id) -> Hooks:
-        """All hooks. `GET /organizations/{organization}/hooks`. Who may: An administrator, or a token of the unit
-        or its organization with the scope `read`.
+        """All hooks. `GET /organizations/{organization}/hooks`. Who may: A person of the unit but attendants, or
+        a token of it or its organization with the scope `read`.
         """
         result: Hooks = await self._call(
             "GET",
@@ -1474,8 +1478,8 @@ class AsyncOperations:
         return result
 
     async def get_organization_hook(self, organization: Id, hook: Id) -> Hook:
-        """One hook. `GET /organizations/{organization}/hooks/{hook}`. Who may: An administrator, or a token of
-        the unit or its organization with the scope `read`.
+        """One hook. `GET /organizations/{organization}/hooks/{hook}`. Who may: A person of the unit but
+        attendants, or a token of it or its organization with the scope `read`.
         """
         result: Hook = await self._call(
             "GET",
@@ -1486,7 +1490,7 @@ class AsyncOperations:
 
     async def delete_organization_hook(self, organization: Id, hook: Id) -> None:
         """Delete a hook, and all that waits for it. `DELETE /organizations/{organization}/hooks/{hook}`. Who may:
-        An administrator, or a token of the unit or its organization with the scope `control`.
+        A person of the unit but attendants, or a token of it or its organization with `control`.
         """
         await self._call(
             "DELETE",
@@ -1502,8 +1506,8 @@ class AsyncOperations:
         body: Nothing | None = None,
     ) -> SecretHook:
         """Give a hook a new secret; for a day deliveries are signed with the old one too. `POST
-        /organizations/{organization}/hooks/{hook}/rotate-key`. Who may: An administrator, or a token of the
-        unit or its organization with the scope `control`.
+        /organizations/{organization}/hooks/{hook}/rotate-key`. Who may: A person of the unit but attendants,
+        or a token of it or its organization with `control`.
         """
         result: SecretHook = await self._call(
             "POST",
@@ -1515,7 +1519,7 @@ class AsyncOperations:
 
     async def enable_organization_hook(self, organization: Id, hook: Id, body: Nothing | None = None) -> Hook:
         """Serve a hook again that was disabled. `POST /organizations/{organization}/hooks/{hook}/enable`. Who
-        may: An administrator, or a token of the unit or its organization with the scope `control`.
+        may: A person of the unit but attendants, or a token of it or its organization with `control`.
         """
         result: Hook = await self._call(
             "POST",
@@ -1526,8 +1530,8 @@ class AsyncOperations:
         return result
 
     async def test_organization_hook(self, organization: Id, hook: Id, body: Nothing | None = None) -> Queued:
-        """Deliver a `hook.test`. `POST /organizations/{organization}/hooks/{hook}/test`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `control`.
+        """Deliver a `hook.test`. `POST /organizations/{organization}/hooks/{hook}/test`. Who may: A person of the
+        unit but attendants, or a token of it or its organization with `control`.
         """
         result: Queued = await self._call(
             "POST",
@@ -1546,8 +1550,8 @@ class AsyncOperations:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> DeliveryPage:
-        """Deliveries of a hook. `GET /organizations/{organization}/hooks/{hook}/deliveries`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `read`.
+        """Deliveries of a hook. `GET /organizations/{organization}/hooks/{hook}/deliveries`. Who may: A person of
+        the unit but attendants, or a token of it or its organization with the scope `read`.
         """
         result: DeliveryPage = await self._call(
             "GET",
@@ -1565,8 +1569,8 @@ class AsyncOperations:
         body: Nothing | None = None,
     ) -> Queued:
         """Make a delivery that has ended once more, under the same id. `POST
-        /organizations/{organization}/hooks/{hook}/deliveries/{delivery}/replay`. Who may: An administrator, or
-        a token of the unit or its organization with the scope `control`.
+        /organizations/{organization}/hooks/{hook}/deliveries/{delivery}/replay`. Who may: A person of the unit
+        but attendants, or a token of it or its organization with `control`.
         """
         result: Queued = await self._call(
             "POST",
@@ -1578,8 +1582,8 @@ class AsyncOperations:
 
     async def replay_dead_organization_deliveries(self, organization: Id, hook: Id, body: ReplayDead) -> Revived:
         """Make all deliveries once more that died since a time. `POST
-        /organizations/{organization}/hooks/{hook}/replay`. Who may: An administrator, or a token of the unit
-        or its organization with the scope `control`.
+        /organizations/{organization}/hooks/{hook}/replay`. Who may: A person of the unit but attendants, or a
+        token of it or its organization with `control`.
         """
         result: Revived = await self._call(
             "POST",
@@ -1594,8 +1598,8 @@ class AsyncOperations:
         /organizations/{organization}/hooks/{hook}/replay-events`. At most 5,000 in one call, ten a second;
         `nextSeq` says where the next call goes on (`afterSeq`, with the same range). What happens meanwhile is
         delivered between them. An event has the `webhook-id` of its first delivery. Events can be delivered
-        again for three days. Who may: An administrator, or a token of the unit or its organization with the
-        scope `control`.
+        again for three days. Who may: A person of the unit but attendants, or a token of it or its
+        organization with `control`.
         """
         result: ReplayedEvents = await self._call(
             "POST",
@@ -1685,8 +1689,8 @@ class AsyncOperations:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> LetterPage:
-        """A unit's dead letters. `GET /units/{unit}/dead-letters`. Who may: An administrator, or a token of the
-        unit or its organization with the scope `read`.
+        """A unit's dead letters. `GET /units/{unit}/dead-letters`. Who may: A person of the unit but attendants,
+        or a token of it or its organization with the scope `read`.
         """
         result: LetterPage = await self._call(
             "GET",
@@ -1697,8 +1701,8 @@ class AsyncOperations:
         return result
 
     async def get_dead_letter(self, unit: Id, letter: int) -> RawLetter:
-        """A dead letter with its body. `GET /units/{unit}/dead-letters/{letter}`. Who may: An administrator, or a
-        token of the unit or its organization with the scope `control`.
+        """A dead letter with its body. `GET /units/{unit}/dead-letters/{letter}`. Who may: A person of the unit
+        but attendants, or a token of it or its organization with `control`.
         """
         result: RawLetter = await self._call(
             "GET",
@@ -1708,8 +1712,8 @@ class AsyncOperations:
         return result
 
     async def replay_unit_dead_letter(self, unit: Id, letter: int, body: Nothing | None = None) -> Replayed:
-        """Give a dead letter to its unit again. `POST /units/{unit}/dead-letters/{letter}/replay`. Who may: An
-        administrator, or a token of the unit or its organization with the scope `control`.
+        """Give a dead letter to its unit again. `POST /units/{unit}/dead-letters/{letter}/replay`. Who may: A
+        person of the unit but attendants, or a token of it or its organization with `control`.
         """
         result: Replayed = await self._call(
             "POST",
@@ -1721,8 +1725,8 @@ class AsyncOperations:
 
     async def give_up_dead_letter(self, unit: Id, letter: int, body: Nothing | None = None) -> GivenUp:
         """Leave a dead letter alone; it is kept like the others. `POST
-        /units/{unit}/dead-letters/{letter}/give-up`. Who may: An administrator, or a token of the unit or its
-        organization with the scope `control`.
+        /units/{unit}/dead-letters/{letter}/give-up`. Who may: A person of the unit but attendants, or a token
+        of it or its organization with `control`.
         """
         result: GivenUp = await self._call(
             "POST",
