@@ -14,7 +14,7 @@ from zapline.http.console.access.page_access import Needs, stated_needs
 
 OPEN = {"asset", "sign_in", "sign_in_form", "preferences"}
 ADMINS_ALONE = re.compile(
-    r"/console/(people|organizations|servers|audit|units/new|part/servers)\b"
+    r"/console/(people|alarms|organizations|servers|audit|units/new|part/servers)\b"
     r"|/console/units/<uuid:unit>/(privacy|tokens|archive|rotate-secret|move|webhook-registration|line-settings/proxy)\b"
 )
 """Written a second time: what nobody but administrators may even read."""

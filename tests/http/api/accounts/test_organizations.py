@@ -81,6 +81,7 @@ async def test_a_token_is_told_what_it_opens_acts_under_its_label_and_ends_at_on
         "scopes": ["control"],
         "organizationId": id,
         "unitIds": [str(unit.id)],
+        "roles": None,
     }
     assert (await api.client.post(f"/units/{unit.id}/pause", headers=mine)).status_code == 200
     line = (await api.get("/audit"))["items"][0]

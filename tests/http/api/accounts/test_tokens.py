@@ -41,6 +41,7 @@ async def test_a_units_token_is_shown_once_works_for_its_scopes_and_ends_at_once
         "scopes": ["read", "send"],
         "organizationId": None,
         "unitIds": None,
+        "roles": None,
     }
     assert (await api.client.get(f"/units/{unit.id}", headers=mine)).status_code == 200
     refused = await api.client.post(f"/units/{unit.id}/whatsapp/connect", headers=mine)

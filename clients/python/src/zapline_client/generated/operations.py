@@ -1011,8 +1011,8 @@ class Operations:
         """What has become of a campaign, in percent and over time. `GET
         /units/{unit}/campaigns/{campaign}/results`. A reply is the first message of a recipient within seven
         days after the campaign's; the wish for no more campaigns is counted as that, and as no reply. The
-        figures may be five seconds old, and those of tens of thousands of recipients a minute. Who may: An
-        administrator, or a token of the unit or its organization with the scope `read`.
+        figures may be five seconds old, and those of tens of thousands of recipients a minute. Who may: A
+        person of the unit, or a token of it or its organization with the scope `read`.
         """
         result: CampaignResults = self._call(
             "GET",
@@ -1024,8 +1024,8 @@ class Operations:
     def export_campaign_results(self, unit: Id, campaign: Id) -> bytes:
         """Every recipient of a campaign with what became of him, as CSV. `GET
         /units/{unit}/campaigns/{campaign}/results.csv`. In the order of the list, with times in UTC, and the
-        list's own columns behind. Who may: An administrator, or a token of the unit or its organization with
-        the scope `read`.
+        list's own columns behind. Who may: A person of the unit, or a token of it or its organization with the
+        scope `read`.
         """
         result: bytes = self._call(
             "GET",
