@@ -169,7 +169,8 @@ def _join(
     if not lasting:
         return incidents
     fallen = {each.key: each.falls for incident in incidents if incident.closed_at for each in incident.members}
-    new = tuple(Member(seen.troubles[key], falls=fallen.get(key, 0) + 1) for key in sorted(lasting))
+    lasting.sort(key=lambda key: (seen.troubles[key].name, key))
+    new = tuple(Member(seen.troubles[key], falls=fallen.get(key, 0) + 1) for key in lasting)
     taking = [incident for incident in open_ones if now - incident.joined_at <= policy.join]
     if not taking:
         return [*incidents, Incident(new_id(), now, now, new)]
