@@ -1,14 +1,21 @@
 """Migrations: each once and in order, reported apart by checksum, one process at a time, and the schema they leave."""
 
 from dataclasses import replace
+from functools import partial
+from uuid import uuid4
 
 import pytest
+import trio
 
+from zapline.domain.ids import UnitId
 from zapline.domain.principals import TokenKind
 from zapline.sql.accounts.access_tokens import find_holder
+from zapline.sql.conversations.message_search import SearchNotReady, search_messages
+from zapline.sql.postgres import later_indexes
 from zapline.sql.postgres import migrate as module
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.database_errors import StatementFailed
+from zapline.sql.postgres.later_indexes import MESSAGES_BY_WORDS, build, list_missing, open_owner
 from zapline.sql.postgres.migrate import (
     Migration,
     MigrationRefused,
@@ -18,6 +25,8 @@ from zapline.sql.postgres.migrate import (
     migrations,
     schema_state,
 )
+from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.operations.later_indexes import LaterIndexes
 
 
 def add_migrations(monkeypatch: pytest.MonkeyPatch, *more: Migration) -> None:
@@ -36,6 +45,7 @@ async def test_an_empty_database_gets_every_migration_once(database_url: str) ->
         assert await migrate(conn, reported.append) == len(migrations()) == len(reported)
         assert await schema_state(conn) is SchemaState.FITS
         assert await migrate(conn, reported.append) == 0
+        assert await list_missing(conn) == []
         assert list(await applied_checksums(conn)) == [migration.number for migration in migrations()]
 
 
@@ -99,6 +109,67 @@ async def test_every_foreign_key_has_an_index(database_url: str) -> None:
             " and not exists (select from pg_index i where i.indrelid = c.conrelid and i.indkey[0] = c.conkey[1])"
         )
     assert [tuple(row) for row in missing] == []
+
+
+MESSAGES = (
+    "insert into zapline.messages (id, unit_id, conversation_id, provider, external_id, from_me, kind, kind_rank, body,"
+    " origin, sent_at, received_at) select gen_random_uuid(), c.unit_id, c.id, 'evolution', %(prefix)s || n, false,"
+    " 'text', 2, 'promoção ' || n, 'live', now(), now()"
+    " from zapline.conversations c, generate_series(1, %(count)s) n"
+)
+
+
+async def test_the_index_of_a_large_table_is_built_after_the_migration_and_nothing_that_is_stored_waits(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything, unit = migrations(), UnitId(uuid4())
+    monkeypatch.setattr(later_indexes, "AT_ONCE", 20)
+    text = module.migration_text(MESSAGES_BY_WORDS.migration)
+    async with (
+        await connect(database_url) as conn,
+        await connect(database_url) as writer,
+        await connect(database_url, lock_timeout_ms=50) as hasty,
+    ):
+        monkeypatch.setattr(module, "migrations", lambda: everything[: everything.index(later)])
+        later = next(each for each in everything if each.number == MESSAGES_BY_WORDS.migration)
+        await migrate(conn, lambda text: None)
+        await conn.execute("insert into zapline.units (id, name) values (%s, 'u')", (unit,))
+        await conn.execute(
+            "with k as (insert into zapline.contacts (id, unit_id, kind, canonical, phone) values"
+            " (gen_random_uuid(), %(unit)s, 'person', '+551', '+551') returning id)"
+            " insert into zapline.conversations (id, unit_id, contact_id) select id, %(unit)s, id from k",
+            {"unit": unit},
+        )
+        await conn.execute(MESSAGES, {"prefix": "A", "count": 21})
+        monkeypatch.setattr(module, "migrations", lambda: everything)
+        await migrate(conn, lambda text: None)
+        assert await list_missing(conn) == [MESSAGES_BY_WORDS]
+        async with Pool.open(database_url, size=2, role="zapline_api") as pool, trio.open_nursery() as nursery:
+            indexes = LaterIndexes(pool, partial(open_owner, database_url), trio.lowlevel.checkpoint)
+            with pytest.raises(SearchNotReady):
+                await search_messages(pool, unit, "promocao", None, 50)
+            async with writer.transaction():
+                await writer.execute(MESSAGES, {"prefix": "B", "count": 1})
+                with pytest.raises(StatementFailed, match="lock timeout"):
+                    await build(hasty, MESSAGES_BY_WORDS, text)
+                await hasty.close()
+                assert await list_missing(conn) == [MESSAGES_BY_WORDS]  # what is left of it is of no use
+                nursery.start_soon(indexes.build_missing)
+                begun = "select from pg_stat_activity where datname = current_database() and query ~ '^drop index'"
+                while not await conn.fetch(begun):  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+                assert not await build(conn, MESSAGES_BY_WORDS, text)  # somebody else does
+                await conn.execute(MESSAGES, {"prefix": "C", "count": 1})
+            while await list_missing(conn):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            found = await search_messages(pool, unit, "promocao", None, 50)
+            assert found is not None
+            assert len(found.items) == 23
+            await indexes.build_missing()
+        async with await connect(database_url, role="zapline_engine") as engine:
+            await conn.execute("drop index zapline.messages_by_words")
+            with pytest.raises(StatementFailed, match="must be owner"):
+                await build(engine, MESSAGES_BY_WORDS, text)
 
 
 async def test_tokens_from_before_there_were_kinds_are_still_valid(

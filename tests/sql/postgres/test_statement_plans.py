@@ -38,6 +38,7 @@ MAY_READ: Mapping[tuple[str, str], str] = {
     ("privacy/deletion:delete_uploads", AGAIN.format("outbox")): "the deletion of what has expired",
     ("inbound/waiting/waiting_facts:find_due", "waiting_facts"): "once a minute; of a unit so many wait at most",
     ("privacy/deletion:blank_expired_recipients", "campaign_recipients"): "the deletion of what has expired",
+    ("postgres/later_indexes:has_many_messages", "messages"): "once, by a migration: at most 5,000 rows",
     ("privacy/erasure:find_names", "contacts"): "a person's erasure or export; contacts have no index by LID",
 }
 """Statements that may read one table, on nobody's way to an answer or a message, and why."""

@@ -31,13 +31,18 @@ def migrate(
         bool, typer.Option("--adopt-legacy", help="Also take over units and instances of the old system.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
+    build_indexes: Annotated[
+        bool,
+        typer.Option("--build-indexes", help="Also build what the daemon would build later, if it were the owner."),
+    ] = False,
     legacy_schema: LegacySchema = "public",
     wait: Annotated[float, typer.Option(min=0, max=3600, help="Seconds to wait for the database.")] = 60.0,
 ) -> None:
     """Bring the database to this release's schema. The previous release still runs on it.
 
     DATABASE_URL names the owner of the database. With --adopt-legacy every conflict of the old tables is listed
-    before anything is changed; foreign rows are never written.
+    before anything is changed; foreign rows are never written. The index of a large table is left out: the running
+    daemon builds it, or --build-indexes does where the daemon's user is not the owner. Nothing is stopped by that.
 
     \b
     Example: zapline migrate
@@ -47,6 +52,8 @@ def migrate(
     schema = legacy_schema if adopt_legacy else None
     if not run_async(_migrate, wait, schema, digest_of, dry_run):
         raise typer.Exit(FAILED)
+    if not dry_run:
+        run_async(_build_indexes, wait, build_indexes)
 
 
 def _secret_digests() -> "Callable[[UnitId], bytes]":
@@ -103,6 +110,23 @@ async def _migrate(
             echo(f"{units} units imported.")
             await _wake_daemon(conn)
     return True
+
+
+async def _build_indexes(url: str, wait: float, build_them: bool) -> None:
+    """Build the indexes that were left out, or only name them."""
+    from zapline.sql.postgres.later_indexes import build, list_missing, open_owner
+    from zapline.sql.postgres.migrate import migration_text
+
+    async with await _connect_with_retries(url, wait) as conn:
+        missing = await list_missing(conn)
+    for index in missing:
+        if not build_them:
+            echo(f"The index {index.name} is still to be built: the daemon does it while it runs.")
+            continue
+        echo_progress(f"building {index.name}; everything else goes on")
+        async with await open_owner(url) as conn:
+            built = await build(conn, index, migration_text(index.migration))
+        echo(f"built {index.name}" if built else f"Somebody else builds {index.name}.")
 
 
 async def _wake_daemon(conn: "Connection") -> None:

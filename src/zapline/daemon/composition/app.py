@@ -39,6 +39,7 @@ from zapline.evolution.client.rest_client import EvolutionClient, open_http_clie
 from zapline.http.server.serve import serve
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.connection import Connection, ConnectOptions, connect
+from zapline.sql.postgres.later_indexes import open_owner
 from zapline.sql.postgres.nodes import NodeName
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
@@ -224,7 +225,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         history = HealthHistory(pool, health, leadership, clock)
         kept = (JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes), feed, secrets.sealer)
         about = (pool, journal, leadership, commands, roster, counters)
-        housekeeping = Housekeeping(*about, *kept, inbound.losses, clock)
+        housekeeping = Housekeeping(*about, *kept, inbound.losses, clock, database.open_owner)
         calls = LineCalls(client, secrets.webhook_address, counters, roster.server_of)
         context = actor_context(settings, journal, recorder, calls, counters, dispatcher, inbound, outbound, feed)
         nursery.start_soon(recorder.run)
@@ -300,12 +301,19 @@ class _DatabaseConnections:
     async def open_engine(self) -> Connection:
         return await connect(self.url, **self.engine)
 
+    @property
+    def _direct_url(self) -> str:
+        direct = self.settings.database_direct_url
+        return direct.get_secret_value() if direct is not None else self.url
+
+    async def open_owner(self) -> Connection:
+        """Without pooler, role and limits of time: for what takes long and holds up nobody."""
+        return await open_owner(self._direct_url)
+
     async def open_direct(self) -> Connection:
         """Without pooler and without a role: the lock is taken before the roles are known to exist."""
-        direct = self.settings.database_direct_url
-        address = direct.get_secret_value() if direct is not None else self.url
         return await connect(
-            address,
+            self._direct_url,
             application_name="zapline-lock",
             idle_timeout_ms=_SILENCE_MS,
             idle_in_transaction_timeout_ms=_SILENCE_MS,

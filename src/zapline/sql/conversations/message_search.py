@@ -13,6 +13,7 @@ from uuid import UUID
 
 import trio
 
+from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.sql.conversations.conversations import Message, list_messages
 from zapline.sql.postgres.connection import Connection
@@ -33,6 +34,10 @@ _FAST = 0.2
 """Seconds of a statement."""
 _SHOWN = 300
 """Characters of a text in a list."""
+
+
+class SearchNotReady(LocalError):
+    """The index of words is still being built, after an upgrade of a large database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ async def search_messages(
 ) -> Found[Message] | None:
     """Messages of the unit with all words of ``text``, before a sequence number; None where it has no word.
 
-    ``patience`` in seconds: see ``Found``. Raises DatabaseUnavailable.
+    ``patience`` in seconds: see ``Found``. Raises SearchNotReady, DatabaseUnavailable.
     """
     found = await _find(pool, [unit], text, before, limit, patience)
     if found is None:
@@ -109,7 +114,9 @@ async def _find(
     until, found = trio.current_time() + patience, list[UUID]()
     async with engine_scope(pool) as conn:
         row = await _SQL.one(conn, "plain_words", text=text)
-        words = sorted(set(row.words[:MAX_WORDS])) if row is not None else []
+        if row is None or not row.ready:
+            raise SearchNotReady("the index by which messages are found is being built; search again later")
+        words = sorted(set(row.words[:MAX_WORDS]))
         if not words:
             return None
         span = await _SQL.one(conn, "find_span", units=list(units))

@@ -1,8 +1,10 @@
 -- Messages found by their words.
 
 -- name: plain_words
--- The words of a text, as messages are found by them.
-select array_remove(string_to_array(zapline.plain_words(%(text)s), ' '), '') as words;
+-- The words of a text, as messages are found by them; and whether the index of words can be used by now.
+select array_remove(string_to_array(zapline.plain_words(%(text)s), ' '), '') as words,
+       exists (select from pg_index i
+                where i.indexrelid = to_regclass('zapline.messages_by_words') and i.indisvalid) as ready;
 
 -- name: find_span
 -- The first and the last place in the order of arrival that a message of these units has; null where there is none.

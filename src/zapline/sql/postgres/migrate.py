@@ -10,6 +10,7 @@ from importlib import resources
 
 from zapline.domain.errors import LocalError
 from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.later_indexes import left_out
 
 _LOCK = 0x7A61706D696772
 """Key of the migrations' lock. Not the daemon's lock: it may run meanwhile, since migrations are additive."""
@@ -59,6 +60,11 @@ def migrations() -> tuple[Migration, ...]:
     return tuple(sorted(listed, key=lambda migration: migration.number))
 
 
+def migration_text(number: int) -> str:
+    """The text of one of them. Raises StopIteration where there is none."""
+    return next(migration.sql for migration in migrations() if migration.number == number)
+
+
 async def applied_checksums(conn: Connection) -> dict[int, str]:
     """Checksums of the applied migrations by number."""
     row = await conn.fetch_one("select to_regclass('zapline.schema_migrations') is not null as exists")
@@ -79,8 +85,9 @@ async def schema_state(conn: Connection) -> SchemaState:
 async def migrate(conn: Connection, report: Callable[[str], None]) -> int:
     """Apply the missing migrations and return how many. ``conn`` belongs to the owner of the schema.
 
-    Each migration is one transaction. Raises MigrationRefused where an applied migration has another text
-    here, or another process is migrating.
+    Each migration is one transaction. What would hold up for long whoever stores something is left out: see
+    ``later_indexes``. Raises MigrationRefused where an applied migration has another text here, or another process is
+    migrating.
     """
     if not await conn.try_advisory_lock(_LOCK):
         raise MigrationRefused("another process migrates this database just now; try again in a moment")
@@ -96,7 +103,7 @@ async def migrate(conn: Connection, report: Callable[[str], None]) -> int:
                 )
             continue
         async with conn.transaction():
-            await conn.execute(migration.sql)
+            await conn.execute(await left_out(conn, migration.number, migration.sql))
             await conn.execute(
                 "insert into zapline.schema_migrations (number, name, checksum) values (%s, %s, %s)",
                 (migration.number, migration.name, migration.checksum),

@@ -1,7 +1,7 @@
 """Periodic work: applies and expires parked reports, prunes the journal, finishes orphans, reloads the roster."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +18,7 @@ from zapline.sql.inbound.parked_reports import apply_parked_reports, expire_park
 from zapline.sql.inbound.recorder_transaction import apply_waiting_facts, open_waiting_reports
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import NOT_ROUTED, Entry, Loss
+from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.control_requests import prune_requests
 from zapline.supervisors.counters import Counters
@@ -26,6 +27,7 @@ from zapline.supervisors.inbound.journal_losses import JournalLosses
 from zapline.supervisors.leadership import Leadership, LeadershipStatus
 from zapline.supervisors.notifications.event_payloads import reported_delivery_payload
 from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
+from zapline.supervisors.operations.later_indexes import LaterIndexes
 from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.unit_commands import UnitCommands
 
@@ -73,6 +75,8 @@ class Housekeeping:
     _sealer: SecretSealer
     _losses: JournalLosses | None = None
     _clock: Callable[[], float] = time.time
+    _open_owner: Callable[[], Awaitable[Connection]] | None = None
+    """None: indexes that are missing stay so."""
 
     async def run(self) -> None:
         """Run until cancelled. What disk or database refuses is tried again in the next round."""
@@ -81,6 +85,8 @@ class Housekeeping:
             nursery.start_soon(self._process_parked_reports)
             nursery.start_soon(self._process_encrypted_reports)
             nursery.start_soon(self._refresh_roster)
+            if self._open_owner is not None:
+                nursery.start_soon(LaterIndexes(self._pool, self._open_owner, self._leadership.may_write).run)
 
     async def _prune_journal(self) -> None:
         removed, overwritten_at = False, trio.current_time()

@@ -234,6 +234,16 @@ async def test_of_searches_at_once_those_that_find_no_place_are_to_come_again(ap
     assert (await api.client.get(path)).status_code == 200
 
 
+async def test_a_search_says_so_while_its_index_is_being_built(api: Any, operator: Any) -> None:
+    unit = await api.add_unit()
+    await api.sql("alter index zapline.messages_by_words rename to set_aside")
+    early = await api.client.get(f"/units/{unit.id}/messages/search?q=oi")
+    page = await operator.get("/console/search?q=oi")
+    await api.sql("alter index zapline.set_aside rename to messages_by_words")
+    assert (early.status_code, early.json()["code"], early.json()["retryable"]) == (503, "search_not_ready", True)
+    assert "cannot be searched yet" in page.visible_text
+
+
 async def test_messages_are_found_by_their_words_page_by_page(api: Any) -> None:
     unit, other = await api.add_unit(), await api.add_unit("other")
     said = [text(f"A{number}", f"Promoção nº {number}", NOW + number) for number in range(3)]

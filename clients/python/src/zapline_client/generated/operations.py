@@ -694,8 +694,9 @@ class Operations:
         deleted one not at all), its caption and the name of its file. The latest arrival comes first. A search
         that takes longer than three seconds ends there: its page may hold few messages or none, and
         `nextCursor` goes on. A few searches are made at a time, of each unit one: where others search, the
-        answer is 429. Who may: A person of the unit, or a token of it or its organization with the scope
-        `read`.
+        answer is 429. After an upgrade of a large database the index of words is built while everything else
+        goes on; until it is there, the answer is 503. Who may: A person of the unit, or a token of it or its
+        organization with the scope `read`.
         """
         result: FoundPage = self._call(
             "GET",

@@ -72,6 +72,7 @@ MEANINGS: Mapping[str, str] = {
     "outcome_unknown": "the change may have been made or not: look before asking again",
     "refused": "it cannot be done in the present state",
     "request_timeout": "the body did not arrive in time",
+    "search_not_ready": "the index by which messages are found is being built",
     "searches_held": "others search just now",
     "secret_changed": "somebody else has changed the secret meanwhile",
     "quick_reply_not_found": "the unit has no such quick reply",
@@ -118,6 +119,7 @@ RETRYABLE = frozenset(
     }
     | {
         "lookups_held",
+        "search_not_ready",
         "searches_held",
         "too_many_streams",
         "too_many_streams_in_all",

@@ -23,6 +23,7 @@ from zapline.domain.errors import (
 from zapline.domain.network_addresses import InvalidMediaUrl
 from zapline.domain.text import Sentence
 from zapline.evolution.client.failures import EvolutionFailure, FailureVerdict
+from zapline.sql.conversations.message_search import SearchNotReady
 from zapline.sql.conversations.search_places import SearchesHeld
 from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, Verdict, lost_race
 from zapline.sql.units.units import InstanceTaken
@@ -141,6 +142,7 @@ COMMON_PROBLEMS: ProblemTypes = {
     MediaUrlUnresolvable: ProblemType(422, "media_url_unresolvable", retryable=True, field="url"),
     UnitNotReady: ProblemType(503, "unit_not_ready", retryable=True),
     SearchesHeld: ProblemType(429, "searches_held", retryable=True),
+    SearchNotReady: ProblemType(503, "search_not_ready", retryable=True),
     MediaBusy: ProblemType(503, "media_busy", retryable=True),
 }
 """Problem types of errors that several resources raise; subclasses are included. A resource's own errors are passed to

@@ -34,12 +34,13 @@ _SEARCH = RouteDoc(
     "Find messages by their words",
     {200: FoundPage},
     query=(_QUERY, *PAGED),
-    errors={"searches_held": 429},
+    errors={"searches_held": 429, "search_not_ready": 503},
     detail="Accents, capitals and signs do not count: `acao` finds *Ação!*. Searched is what a message says now (an "
     "edited one by its new text, a deleted one not at all), its caption and the name of its file. The latest arrival "
     "comes first. A search that takes longer than three seconds ends there: its page may hold few messages or none, "
     "and `nextCursor` goes on. A few searches are made at a time, of each unit one: where others search, the answer is "
-    "429.",
+    "429. After an upgrade of a large database the index of words is built while everything else goes on; until it is "
+    "there, the answer is 503.",
 )
 
 

@@ -13,7 +13,7 @@ from zapline.http.console.framework.message_labels import clean_name, message_su
 from zapline.http.console.framework.translation import N_
 from zapline.http.console.inbox.conversation_list import conversation_title
 from zapline.http.console.inbox.thread import place_in_thread
-from zapline.sql.conversations.message_search import FoundMessage, search_units
+from zapline.sql.conversations.message_search import FoundMessage, SearchNotReady, search_units
 from zapline.sql.conversations.search_places import SearchesHeld, SearchPlaces
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.roster import Roster
@@ -75,13 +75,15 @@ class MessageSearchPages:
         units = {unit.id: unit.record for unit in self._roster.units()}
         chosen = self._commands.find(only).record if only is not None else None
         wanted = [chosen.id] if chosen is not None else list(units)
-        found, held, before = None, False, after.seq if after is not None else None
+        found, held, unready, before = None, False, False, after.seq if after is not None else None
         if text:
             try:
                 async with self._places.take(chosen.id if chosen is not None else None):
                     found = await search_units(self._pool, wanted, text, before, _PAGE + 1)
             except SearchesHeld:
                 held = True
+            except SearchNotReady:
+                unready = True
         items, stop = (found.items, found.stop) if found is not None else ([], None)
         page = items[:_PAGE]
         query = {"q": text} | ({"unitId": str(only)} if only is not None else {})
@@ -92,6 +94,7 @@ class MessageSearchPages:
             "search": text,
             "only": chosen,
             "held": held,
+            "unready": unready,
             "searched": found is not None,
             "rows": [_row(message, *names.get(message.unit_id, ("", "UTC"))) for message in page],
             "newest": f"{PATH}?" + urlencode(query) if after is not None else None,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
+from typing import NoReturn
 from uuid import UUID, uuid4
 
 import structlog
@@ -140,7 +141,7 @@ class MessageChanges:
                 begin = partial(self._refuse_if_late, at)
                 await self._call(unit, changer, key, change, kind, text, begin)
         if begun is Begun.NOT_OURS:
-            raise _taken_over()
+            _refuse_taken_over()
         if begun is Begun.UNDER_WAY:
             raise ChangeUnderWay("another change of this message is under way")
         return await self._asked(unit, id, kind, text)
@@ -191,7 +192,7 @@ class MessageChanges:
         Raises EvolutionFailure and ChangesHeld where certainly nothing was changed.
         """
         instance, state, code = unit.record.instance, ChangeState.UNCERTAIN, None
-        failure: EvolutionFailure | ChangesHeld | None = None
+        failure: EvolutionFailure | None = None
         try:
             begin()
             if kind is ChangeKind.EDIT:
@@ -200,7 +201,7 @@ class MessageChanges:
             else:
                 event, data = DELETED, await changer.delete(instance, key, begin)
         except TooLateToCall:
-            failure, code, state = _taken_over(), TOO_LATE, ChangeState.FAILED
+            code, state = TOO_LATE, ChangeState.FAILED
         except EvolutionFailure as failed:
             failure, code = failed, failed.code
             state = ChangeState.FAILED if changed_nothing(failed) else ChangeState.UNCERTAIN
@@ -213,6 +214,8 @@ class MessageChanges:
             look_at = now + FIRST_LOOK if state is ChangeState.UNCERTAIN else None
             await message_changes.end_call(conn, change, state, code, now, look_at)
         _LOG.info("A change of a message was asked for", unit=str(unit.id), kind=kind.value, state=state.value)
+        if code == TOO_LATE:
+            _refuse_taken_over()
         if failure is not None and state is ChangeState.FAILED:
             raise failure
 
@@ -240,5 +243,5 @@ def _shows(target: ChangeTarget, kind: ChangeKind, text: str | None) -> bool:
     return target.deleted if kind is ChangeKind.DELETE else target.text == text and not target.deleted
 
 
-def _taken_over() -> ChangesHeld:
-    return ChangesHeld("another process has taken over the unit: ask again")
+def _refuse_taken_over() -> NoReturn:
+    raise ChangesHeld("another process has taken over the unit: ask again")
