@@ -402,3 +402,19 @@ async def test_what_ctrl_k_finds_are_conversations_units_and_the_way_to_messages
     latest = await operator.get(f"/console/find?unitId={unit.id}")
     assert len([link for link in latest.links if "/conversations/" in link]) == 1
     assert "Filial" in (await operator.get("/console/find")).visible_text
+
+
+async def test_what_was_read_can_be_marked_as_unread_again(api: Any, operator: Operator) -> None:
+    unit = await api.add_unit()
+    await api.send(unit, "messages.upsert", [text("A1", "bom dia"), text("A2", "alguém?", NOW + 1)])
+    chat, listed = await first_chat(api, unit), f"/console/units/{unit.id}/conversations"
+    assert f"{chat}/unread" not in (await operator.get(chat)).forms
+    await api.sql("update zapline.conversations set read_up_to = (select max(seq) from zapline.messages) returning 1")
+    assert "unread message" not in (await operator.get(listed)).visible_text
+    page = await operator.get(chat)
+    assert f"{chat}/read" not in page.forms
+    await operator.send(f"{chat}/unread")
+    assert "1 unread message" in (await operator.follow()).visible_text
+    assert f"{chat}/read" in (await operator.get(chat)).forms
+    await operator.post(f"{chat}/unread", {"csrf": page.forms[f"{chat}/unread"]["csrf"]})
+    assert "1 unread message" in (await operator.get(listed)).visible_text

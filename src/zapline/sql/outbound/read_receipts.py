@@ -27,3 +27,8 @@ async def find_replied_conversation(conn: Connection, unit: UnitId, message: UUI
 async def mark_read_up_to(conn: Connection, unit: UnitId, conversation: UUID, seq: int) -> None:
     """Store that a person has read the conversation up to ``seq``; a lower one changes nothing."""
     await _SQL.execute(conn, "mark_read_up_to", unit_id=unit, conversation_id=conversation, seq=seq)
+
+
+async def mark_unread(conn: Connection, unit: UnitId, conversation: UUID) -> bool:
+    """Count the newest incoming message as unread again; False where it is unread, or there is none."""
+    return await _SQL.execute(conn, "mark_unread", unit_id=unit, conversation_id=conversation) > 0

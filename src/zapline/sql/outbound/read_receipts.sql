@@ -22,3 +22,19 @@ select o.conversation_id from zapline.outbox o
 -- Stores how far a conversation has been read.
 update zapline.conversations set read_up_to = %(seq)s
  where unit_id = %(unit_id)s and id = %(conversation_id)s and read_up_to < %(seq)s;
+
+-- name: mark_unread
+-- Counts the newest incoming message of a conversation, and of all merged into it, as unread again, where it was read.
+with newest as (
+    select m.seq
+      from zapline.conversations p
+     cross join lateral (
+           select x.seq, x.sent_at from zapline.messages x
+            where x.conversation_id = p.id and not x.from_me and x.kind <> 'reaction'
+            order by x.sent_at desc, x.seq desc limit 1) m
+     where p.unit_id = %(unit_id)s and (p.id = %(conversation_id)s or p.merged_into = %(conversation_id)s)
+     order by m.sent_at desc, m.seq desc limit 1)
+update zapline.conversations c set read_up_to = newest.seq - 1
+  from newest
+ where c.unit_id = %(unit_id)s and (c.id = %(conversation_id)s or c.merged_into = %(conversation_id)s)
+   and c.read_up_to >= newest.seq;

@@ -69,6 +69,17 @@ class ReadReceipts:
         marked = len(unread) if reachable else 0
         return MarkedRead(marked, len(unread) - marked, newest)
 
+    async def mark_unread(self, unit: Unit, conversation: UUID) -> bool:
+        """Count the newest message that came in as unread again, here alone: its sender was told that it was read.
+
+        False where it is unread already, or there is none. Raises UnknownConversation.
+        """
+        async with self._pool.connection() as conn:
+            chat = await outbox.find_chat(conn, unit.id, conversation)
+            if chat is None:
+                raise UnknownConversation("the unit has no such conversation")
+            return await read_receipts.mark_unread(conn, unit.id, chat.conversation)
+
 
 class ReplyReceipts:
     """Marks a conversation as read once a person's reply in it has left, in units that want it. One for the process."""

@@ -45,6 +45,7 @@ ACTIONS: Mapping[str, str] = {
     "release_message": N_("Decided an uncertain message"),
     "dismiss_message": N_("Left a failed message alone"),
     "mark_read": N_("Marked as read"),
+    "mark_unread": N_("Marked as unread"),
     "put_quick_reply": N_("Wrote a quick reply"),
     "delete_quick_reply": N_("Removed a quick reply"),
     "upload": N_("Uploaded a file"),

@@ -62,6 +62,7 @@ class MessageView:
     """A message as a thread shows it. Strings are escaped by the template; ``day`` is set on the first of its day."""
 
     id: UUID
+    seq: int
     ours: bool
     kind: str
     day: str | None
@@ -151,6 +152,7 @@ def _message_view(
     )
     return MessageView(
         id=message.id,
+        seq=message.seq,
         ours=message.from_me,
         kind=message.kind,
         day=day,

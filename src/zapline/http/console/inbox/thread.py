@@ -79,6 +79,7 @@ class ThreadPages:
         self._layout.get("/console/units/<uuid:unit>/part/hold", "unit_hold", self.hold)
         if self._receipts is not None:
             self._layout.post(f"{path}/read", "thread_read", self.mark_read)
+            self._layout.post(f"{path}/unread", "thread_unread", self.mark_unread)
         if self._reply_form is not None:
             self._layout.post(f"{path}/reply", "thread_reply", self.reply)
             self._layout.post(f"{path}/cancel/<uuid:message>", "thread_cancel", self.cancel)
@@ -159,7 +160,9 @@ class ThreadPages:
 
     async def _page(self, record: UnitRecord, head: ChatHeader, draft: SendDraft, status: int = 200) -> Response:
         values = await self._older(record, head) | await newest_conversations(self._pool, record.id, head.id)
-        newest = next((each for each in reversed(values["messages"]) if not each.ours), None)
+        messages = values["messages"]
+        awaits = self._receipts is not None and bool(messages) and not messages[-1].ours
+        read = awaits and messages[-1].seq <= head.read_up_to
         return self._layout.render(
             "thread.html",
             status,
@@ -169,7 +172,8 @@ class ThreadPages:
             username=shown_username(head),
             draft=draft,
             hold=unit_hold_reason(self._commands.find(record.id)),
-            can_read=self._receipts is not None and newest is not None and not values["messages"][-1].ours,
+            can_read=awaits and not read,
+            can_unread=read,
             **values,
         )
 
@@ -213,6 +217,14 @@ class ThreadPages:
             )
         done = ngettext("{count} message marked as read.", "{count} messages marked as read.", marked.marked)
         return self._layout.redirect(page, Tone.GOOD, done)
+
+    async def mark_unread(self, unit: UUID, conversation: UUID) -> Response:
+        """Count the newest message as unread again, and go back to the list."""
+        assert self._receipts is not None
+        record, head = await self._head(unit, conversation)
+        async with self._layout.audited("mark_unread", record.id, str(head.id)):
+            await self._receipts.mark_unread(self._commands.find(record.id), head.id)
+        return self._layout.redirect(f"/console/units/{record.id}/conversations")
 
     async def cancel(self, unit: UUID, conversation: UUID, message: UUID) -> Response:
         """Cancel a queued message."""
