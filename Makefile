@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test test-fast long check lint types imports docs clients translations screenshots picture bench bench-quick conformance chaos sim proof planted release lock clean
+.PHONY: help run test test-fast long check lint types imports docs clients translations screenshots picture bench bench-quick conformance chaos cluster sim proof planted release lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -84,6 +84,10 @@ conformance: $(READY) ## Think of requests for three minutes, and hold every ans
 
 chaos: $(READY) ## Kill the daemon and PostgreSQL under load and break Evolution, count what was lost or sent twice (about 7 minutes)
 	@PYTHONPATH=tests $(BIN)/python -m tests.chaos
+
+# ROUNDS: how many faults; SEED repeats the choices of a run.
+cluster: $(READY) ## Kill and stop daemons that share the lines under traffic, and count what was lost or sent twice (20 rounds, about 15 minutes)
+	@PYTHONPATH=tests $(BIN)/python -m chaos.cluster $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 # SEED=123 repeats one seed and tells its history; SECONDS and PROCESSES say how long and how wide to search.
 SECONDS ?= 900

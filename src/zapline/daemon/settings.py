@@ -111,6 +111,9 @@ class Settings(DatabaseSettings, AlarmSettings):
     master_key: Secret | None = setting(
         "Secret that other keys are derived from; if missing, one is kept in the state directory.", strong_secret, None
     )
+    cluster: bool = setting(
+        "Share the lines with other daemons on the same database; they need the same master key.", boolean, False
+    )
     max_body_bytes: int = setting("Largest webhook that is read; Evolution itself knows no limit.", size, 110_000_000)
     body_budget_bytes: int = setting("Webhook bodies in flight, as they arrive.", size, 256 * MIB)
     journal_keep_hours: float = setting(

@@ -14,6 +14,7 @@ import trio
 from zapline.domain.errors import PositionRefused, RemoteError, TooLateToCall
 from zapline.domain.outbox.send_outcomes import CALL_WITHIN
 from zapline.domain.timestamps import Moment
+from zapline.sql.cluster.membership import join_members
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.leader import DatabasePlace, find_place, read_clock, stay_engine, take_epoch
@@ -32,6 +33,8 @@ _MARGIN = 2.0
 _BEAT = 2.0
 """Seconds between two statements of the lock's session."""
 _RETRY_PAUSE = 0.5
+_FIRST_PAUSE = 1.0
+"""Seconds between two looks whether this node is the first one by now."""
 _LOG = structlog.get_logger(scope="Leadership")
 
 
@@ -75,11 +78,18 @@ class WriterStanding:
     uptime: Callable[[], float] = boot_time
     proven_until: float = inf
     """By ``uptime``; infinite: it is not checked."""
+    shares: bool = False
+    """It does not lead alone: it owns some of the units, and other nodes own the others."""
 
     @property
     def is_proven(self) -> bool:
         """Whether no other process can lead yet: the server has heard of this one a short time ago."""
         return self.uptime() < self.proven_until
+
+    @property
+    def lead(self) -> int | None:
+        """The epoch that must still be the last one for whatever is written; None: only each unit's own counts."""
+        return None if self.shares else self.epoch
 
     def refuse_late_call(self, since: Moment, now: Moment) -> None:
         """Raise TooLateToCall where somebody else may lead, or so much time has passed that he may have led meanwhile.
@@ -91,7 +101,7 @@ class WriterStanding:
             raise TooLateToCall
 
     async def take(self, connection: Connection) -> None:
-        """Begin a new epoch, as a new node that owns all units. The caller holds the lock.
+        """Begin a new epoch, as a new node that owns all units, or none yet if it shares. The caller holds the lock.
 
         Raises DatabaseUnavailable, StatementFailed.
         """
@@ -99,7 +109,8 @@ class WriterStanding:
         self.node = None
 
         async def also(epoch: int) -> None:
-            await join(connection, node, self.called, epoch, SILENCE_SECONDS)
+            enter = join_members if self.shares else join
+            await enter(connection, node, self.called, epoch, SILENCE_SECONDS)
 
         epoch, earlier = await take_epoch(connection, node, last or 0, also)
         self.place = await find_place(connection)
@@ -137,6 +148,17 @@ class Leadership:
     stands_by: bool = False
     """Another process leads, as far as is known: also while the database has been away since."""
     status: LeadershipStatus = LeadershipStatus.UNREACHABLE
+    is_first: bool = True
+    """Of the nodes that share the units, it is the one that does what one is to do."""
+    leaving: bool = False
+    """It hands its units over, and is to get no more webhooks; what comes all the same is taken."""
+
+    async def may_write_alone(self) -> None:
+        """The same as ``may_write``, for what one node does for all of them."""
+        await self.may_write()
+        while not self.is_first or not self.standing.is_proven:
+            await trio.sleep(_FIRST_PAUSE)
+            await self.may_write()
 
     async def may_write(self) -> None:
         """Return once this process holds the lock, which was proven a short time ago, and the schema fits."""
@@ -154,7 +176,8 @@ class Leadership:
 
     async def run(self) -> None:
         """Take the lock whenever it can be had, until cancelled."""
-        self.standing.check_again = self.check_again
+        if not self.standing.shares:  # else what was refused is a unit that another node owns by now
+            self.standing.check_again = self.check_again
         while not self._left:
             self._leads = trio.CancelScope()
             try:
@@ -180,7 +203,8 @@ class Leadership:
             self._leads.cancel()
 
     async def _lead(self, connection: Connection) -> None:
-        if not await connection.try_advisory_lock(ADVISORY_LOCK_KEY):
+        # Those that share the units hold it together: none of them beside one that is alone.
+        if not await connection.try_advisory_lock(ADVISORY_LOCK_KEY, shared=self.standing.shares):
             self._set_status(LeadershipStatus.ANOTHER_DAEMON)
             return
         schema, status = await schema_state(connection), LeadershipStatus

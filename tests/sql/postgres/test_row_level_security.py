@@ -23,6 +23,7 @@ ENGINE_ALONE = {
     "control_requests",
     "erased_people",
     "evolution_servers",
+    "inbox",
     "leader",
     "nodes",
     *("person_units", "invitations", "recovery_codes", "passkeys", "second_factor_roles"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx2
 import structlog
@@ -20,7 +20,8 @@ import trio
 
 import zapline
 from zapline.daemon.composition.alarms import open_alarms
-from zapline.daemon.composition.inbound import actor_context, build_inbound, load_snapshot
+from zapline.daemon.composition.cluster import Cluster, check_shared_key, goes_to_actor, share_units
+from zapline.daemon.composition.inbound import actor_context, build_inbound, load_snapshot, start_inbound
 from zapline.daemon.composition.listeners import Listener, http_listeners
 from zapline.daemon.composition.notifications import open_notifications
 from zapline.daemon.composition.outbound import DaemonCore, Outbound
@@ -77,6 +78,7 @@ async def run_daemon(settings: Settings, listening: Callable[[list[str]], None] 
     they come again.
     Raises MustNotWrite if another daemon holds the state directory.
     """
+    check_shared_key(settings)
     _register_secrets(settings)
     notifier = SystemdNotifier.from_environment()
     gc.set_threshold(*_GC_THRESHOLDS)
@@ -113,6 +115,8 @@ class RunningDaemon:
     health: HealthMonitor
     outbound: Outbound
     listeners: Sequence[Listener]
+    cluster: Cluster | None = None
+    """None: this process does not share the units with others."""
     stop_serving: trio.Event = field(default_factory=trio.Event)
     served: trio.Event = field(default_factory=trio.Event)
 
@@ -130,7 +134,9 @@ class RunningDaemon:
 
         Takes at most ``seconds``, and one more for a disk that hangs.
         """
-        leadership = self.core.leadership
+        leadership, cluster = self.core.leadership, self.cluster
+        if cluster is not None and leadership.status is LeadershipStatus.LEADING:
+            await cluster.leave(seconds / 2)
         with trio.move_on_after(seconds):
             self.core.feed.close()
             self.stop_serving.set()
@@ -150,6 +156,8 @@ class RunningDaemon:
             _LOG.warning("Stopping with webhooks not stored yet; the journal keeps them", count=depth)
 
     def _idle(self) -> bool:
+        if self.cluster is not None and not self.cluster.is_idle:
+            return False
         mailboxes_empty = all(unit.mailbox.statistics().entries == 0 for unit in self.core.roster.units())
         return mailboxes_empty and self.dispatcher.lagging == 0 and self.recorder.statistics().waiting == 0
 
@@ -178,14 +186,13 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
     secrets = _DerivedSecrets(master_key(settings.master_key, settings.state_dir), settings.base_url.rstrip("/"))
     counters, feed = Counters(trio.current_time), LiveFeed(wall=clock)
     database = _DatabaseConnections(settings)
-    dispatcher = Dispatcher(lambda unit: roster.get(unit))
+    dispatcher = Dispatcher(lambda unit: roster.get(unit), goes_to_actor(settings.cluster))
     servers = EvolutionServers(settings, secrets.master, counters, clock)
     crashed = partial(counters.add, "actor_crashes")
     roster = Roster(dispatcher, _roster_policy(settings), crashed, clock, servers.registry.standing, unasked=True)
     async with AsyncExitStack() as stack:
         directory = settings.state_dir / "journal"
         journal = await stack.enter_async_context(Journal.open(directory, on_committed=dispatcher.dispatch))
-        dispatcher.journal = journal
         http = await stack.enter_async_context(open_http_client(settings.evolution_connections))
         pool = await stack.enter_async_context(Pool.open(database.url, size=4, **database.engine))
         api_pool = await stack.enter_async_context(Pool.open(database.url, size=4, **database.reader))
@@ -194,7 +201,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         inbound = build_inbound(journal, roster, dispatcher, counters, lambda: leadership.check_again(), clock)
         unit_policy = UnitPolicy(settings.instance_prefix, settings.webhook_secret_grace_minutes, secrets.erasure_key)
         parts = (pool, journal, roster, dispatcher, inbound.intake, secrets.webhook_secret, unit_policy)
-        standing, watch = WriterStanding(called=NodeName(socket.gethostname(), zapline.__version__)), ClockWatch(clock)
+        standing, watch = _standing(settings, database), ClockWatch(clock)
         parts_of_comparison = (inbound.comparison, inbound.unrouted.units_loaded)
         commands = UnitCommands(*parts, *parts_of_comparison, servers=servers.registry, standing=standing)
         identity, audit = Authentication(pool), AuditLog(pool)
@@ -220,7 +227,8 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, pool, *reports)
         alarms = await stack.enter_async_context(open_alarms(settings, secrets.master, core, outbound, health))
         on_notify = alarms.reloading(notifications.on_access_change(identity.invalidate_cache))
-        about_control = (audit, on_notify, {**privacy.verbs, **server_verbs(server_commands), **alarms.verbs})
+        verbs = {**privacy.verbs, **server_verbs(server_commands), **alarms.verbs}
+        about_control = (audit, on_notify, verbs, lambda: leadership.is_first)
         control = ControlRequests(commands, pool, outbound.reconciler, *about_control)
         history = HealthHistory(pool, health, leadership, clock)
         kept = (JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes), feed, secrets.sealer)
@@ -228,22 +236,22 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         housekeeping = Housekeeping(*about, *kept, inbound.losses, clock, database.open_owner)
         calls = LineCalls(client, secrets.webhook_address, counters, roster.server_of)
         context = actor_context(settings, journal, recorder, calls, counters, dispatcher, inbound, outbound, feed)
+        sharing = (core, database.open_engine, inbound, recorder, outbound, control.look)
+        cluster = share_units(nursery, *sharing) if settings.cluster else None
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, context)
         load_snapshot(journal, roster)
         nursery.start_soon(leadership.run)
-        outbound.senders.set_bring_back(inbound.comparison.bring_back_message)
-        nursery.start_soon(inbound.comparison.run, outbound.senders.wake)
-        nursery.start_soon(inbound.unrouted.run)
+        start_inbound(nursery, inbound, outbound)
         nursery.start_soon(servers.registry.run, roster, outbound.senders.scan_soon)
         await leadership.first_status(FIRST_STATUS_SECONDS)
         jobs = (housekeeping, health, history, control, identity, outbound, notifications, privacy, alarms)
-        for job in (*jobs, GroupSubjects(pool, client, leadership.may_write, counters, clock, client_of)):
+        for job in (*jobs, GroupSubjects(pool, client, leadership.may_write_alone, counters, clock, client_of)):
             nursery.start_soon(job.run)
         parts_of_api = (outbound, privacy, notifications, health, api_pool, identity, audit, alarms)
-        listeners = http_listeners(settings, core, *parts_of_api, inbound.unrouted)
-        yield RunningDaemon(nursery, core, recorder, dispatcher, health, outbound, listeners)
+        listeners = http_listeners(settings, core, *parts_of_api, inbound.unrouted, cluster)
+        yield RunningDaemon(nursery, core, recorder, dispatcher, health, outbound, listeners, cluster)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +291,16 @@ class _DatabaseConnections:
     """Opens connections with their role."""
 
     settings: Settings
+    process: UUID = field(default_factory=uuid4)
+
+    @property
+    def application(self) -> str:
+        """The name of all its sessions, where other nodes may have to end them; empty: they have the usual ones."""
+        return f"zapline-{self.process.hex[:12]}" if self.settings.cluster else ""
+
+    @property
+    def _named(self) -> ConnectOptions:
+        return {"application_name": self.application} if self.application else {}
 
     @property
     def url(self) -> str:
@@ -292,11 +310,11 @@ class _DatabaseConnections:
     def engine(self) -> ConnectOptions:
         options: ConnectOptions = {"role": "zapline_engine", "prepare": self.settings.database_prepare}
         # What it holds in a transaction is let go of as soon as its lock: another process may lead by then.
-        return {**options, "idle_in_transaction_timeout_ms": _SILENCE_MS}
+        return {**options, **self._named, "idle_in_transaction_timeout_ms": _SILENCE_MS}
 
     @property
     def reader(self) -> ConnectOptions:
-        return {"role": "zapline_api", "prepare": self.settings.database_prepare}
+        return {"role": "zapline_api", "prepare": self.settings.database_prepare, **self._named}
 
     async def open_engine(self) -> Connection:
         return await connect(self.url, **self.engine)
@@ -314,10 +332,15 @@ class _DatabaseConnections:
         """Without pooler and without a role: the lock is taken before the roles are known to exist."""
         return await connect(
             self._direct_url,
-            application_name="zapline-lock",
+            application_name=self.application or "zapline-lock",
             idle_timeout_ms=_SILENCE_MS,
             idle_in_transaction_timeout_ms=_SILENCE_MS,
         )
+
+
+def _standing(settings: Settings, database: _DatabaseConnections) -> WriterStanding:
+    called = NodeName(socket.gethostname(), zapline.__version__, database.application)
+    return WriterStanding(called=called, shares=settings.cluster)
 
 
 def _recorder(

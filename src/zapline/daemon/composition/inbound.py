@@ -12,7 +12,7 @@ from zapline.daemon.settings import Settings
 from zapline.domain.errors import JournalRefused
 from zapline.sql.journal.journal import Journal
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.durability_checks import DurabilityReport
+from zapline.supervisors.health.durability_checks import DurabilityReport, SharedReport
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.journal_losses import JournalLosses
@@ -27,7 +27,7 @@ from zapline.supervisors.units.roster import Roster, decode_snapshot
 _LOG = structlog.get_logger(scope="Daemon")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Inbound:
     """What takes webhooks in, and what holds journal, memory and database together."""
 
@@ -36,6 +36,8 @@ class Inbound:
     comparison: DatabaseComparison
     unrouted: UnroutedWebhooks
     journal: Journal
+    shared: Callable[[], SharedReport] | None = None
+    """None: this process is alone."""
 
     def report(self) -> DurabilityReport:
         """For the health report."""
@@ -47,6 +49,7 @@ class Inbound:
             lost_ago=trio.current_time() - at if at is not None else None,
             unrouted=self.unrouted.waiting,
             catching_up=self.comparison.catching_up,
+            shared=self.shared() if self.shared is not None else None,
         )
 
 
@@ -59,6 +62,7 @@ def build_inbound(
     clock: Callable[[], float],
 ) -> Inbound:
     """``compare_again`` is called when the journal was opened late or replaced. ``clock`` returns UTC seconds."""
+    dispatcher.journal = journal
     intake = Intake(journal, counters, clock=clock)
     losses = JournalLosses(journal, roster.units, counters, clock=clock)
     losses.take()
@@ -102,6 +106,13 @@ def actor_context(
         clock=inbound.intake.clock,
         on_queued=lambda unit: outbound.senders.wake(unit.id),
     )
+
+
+def start_inbound(nursery: trio.Nursery, inbound: Inbound, outbound: Outbound) -> None:
+    """Run what guards the inbound half, in ``nursery``."""
+    outbound.senders.set_bring_back(inbound.comparison.bring_back_message)
+    nursery.start_soon(inbound.comparison.run, outbound.senders.wake)
+    nursery.start_soon(inbound.unrouted.run)
 
 
 def load_snapshot(journal: Journal, roster: Roster) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from zapline.daemon.composition.alarms import Alarms
+from zapline.daemon.composition.cluster import Cluster
 from zapline.daemon.composition.notifications import Notifications
 from zapline.daemon.composition.outbound import DaemonCore, Outbound
 from zapline.daemon.composition.privacy import PrivacyJobs
@@ -39,6 +40,7 @@ def http_listeners(
     audit: AuditLog,
     alarms: Alarms,
     unrouted: UnroutedWebhooks,
+    cluster: Cluster | None,
 ) -> list[Listener]:
     """The webhook endpoint, and API with console; ``api_pool`` has a role that only reads."""
     access_changed = notifications.on_access_change(identity.invalidate_cache)
@@ -80,7 +82,8 @@ def http_listeners(
     # With ZAPLINE_OPS_BIND the public side serves webhooks alone.
     rest = None if settings.ops_bind else api
     trusted = settings.trusted_proxies
-    standing_by = (lambda: core.leadership.stands_by,)
+    read_units = cluster.placement.read_anew if cluster is not None else None
+    standing_by = (lambda: core.leadership.stands_by, read_units)
     front = WebhookApp(core.roster, core.intake, core.counters, policy, rest, trusted, unrouted, *standing_by)
     public: list[Listener] = [(front, settings.bind)]
     return [*public, (api, settings.ops_bind)] if settings.ops_bind else public

@@ -13,17 +13,21 @@ from zapline.daemon.logs.configuration import register_secret
 from zapline.daemon.master_key import derive, hook_key
 from zapline.domain.crm_webhook_signature import format_secret
 from zapline.domain.ids import UnitId
+from zapline.sql.postgres.nodes import UNCHECKED
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.notification_checks import NotificationReport
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.notifications.crm_webhook_commands import CrmWebhooks
-from zapline.supervisors.notifications.crm_webhook_delivery import MAX_CALLS, CrmWebhookDelivery
+from zapline.supervisors.notifications.crm_webhook_delivery import IDLE, MAX_CALLS, CrmWebhookDelivery
 from zapline.supervisors.notifications.event_log import EventLog
 from zapline.supervisors.notifications.hook_headers import HeaderSealer
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.outbound.media_url_check import resolve_host
 from zapline.supervisors.units.unit_commands import UnitCommands
+
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at what is due, where other processes store what is to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +78,17 @@ async def open_notifications(
         register_secret(format_secret(key))
         return key
 
-    clock = leadership.clock.now
+    clock, look_every = leadership.clock.now, _LOOK_EVERY if leadership.standing.shares else IDLE
     # A lookup whose DNS server is silent holds its thread longer than a delivery may take: it must not delay other
     # deliveries, nor the lookups of media URLs.
     resolver = partial(resolve_host, limiter=trio.CapacityLimiter(2 * MAX_CALLS))
     async with open_crm_client(clock, resolver, private=private) as client:
         sealer, log = HeaderSealer(derive(master_key, "hook headers")), EventLog(pool, readers, counters)
-        parts = (pool, client, leadership.may_write, signing_key, sealer, counters)
+        parts = (pool, client, leadership.may_write_alone, signing_key, sealer, counters)
+        # Where several processes share the units, the first of them delivers for all.
+        held = commands.held if not leadership.standing.shares else lambda unit: UNCHECKED
         delivery = CrmWebhookDelivery(
-            *parts, clock, leadership.clock.agrees, wall=leadership.clock.wall, held=commands.held
+            *parts, clock, leadership.clock.agrees, wall=leadership.clock.wall, held=held, look_every=look_every
         )
 
         def wake(unit: UnitId) -> None:

@@ -27,7 +27,7 @@ from zapline.supervisors.health.outbound_checks import OutboundReport
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.media_cache import MediaFetcher
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.leadership import Leadership
+from zapline.supervisors.leadership import SILENCE_SECONDS, Leadership
 from zapline.supervisors.lines.line_settings import LineSettingsKeeper
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.outbound.changes.change_lookup import ChangeLookup
@@ -36,7 +36,7 @@ from zapline.supervisors.outbound.outbox_monitor import OutboxMonitor
 from zapline.supervisors.outbound.read_receipts import ReadReceipts, ReplyReceipts
 from zapline.supervisors.outbound.sender_pool import SenderPool
 from zapline.supervisors.outbound.submission import SubmissionPolicy, Submissions
-from zapline.supervisors.outbound.uncertain_send_lookup import UncertainSendLookup
+from zapline.supervisors.outbound.uncertain_send_lookup import LookupPolicy, UncertainSendLookup
 from zapline.supervisors.reconciliation.line_schedule import ReconcilePolicy
 from zapline.supervisors.reconciliation.scheduler import Reconciler
 from zapline.supervisors.servers.server_commands import ServerCommands
@@ -96,8 +96,11 @@ class Outbound:
         reconcile_policy = ReconcilePolicy(interval=settings.reconcile_seconds)
         self.reconciler = Reconciler(pool, client, intake, journal, roster, leadership, counters, reconcile_policy)
         wake = self.senders.wake
+        # Another node may have made a call, and stood still in it: it ends within its lease and Evolution's time.
+        min_age = SILENCE_SECONDS + settings.evolution_timeout_seconds + 30 if settings.cluster else 30.0
+        policy = LookupPolicy(min_age=min_age)
         self.uncertain = UncertainSendLookup(
-            pool, client, intake, journal, roster, leadership, counters, wake, support=support
+            pool, client, intake, journal, roster, leadership, counters, wake, policy, support=support
         )
         compared = leadership.clock
         parts = (pool, roster.get, leadership.may_write, wake, compared.now)

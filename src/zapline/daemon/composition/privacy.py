@@ -23,7 +23,7 @@ class PrivacyJobs:
         erasure_key: bytes,
     ) -> None:
         region = settings.default_region
-        may_write, drop = core.leadership.may_write, outbound.media.drop
+        may_write, drop = core.leadership.may_write_alone, outbound.media.drop
         self.erasures = ErasureJobs(
             core.pool,
             core.journal,

@@ -127,7 +127,7 @@ class ProbeRoutes:
     async def readyz(self) -> Response:
         """Not ready to take webhooks, or not the one who is to take them."""
         if self._health.stands_by():
-            detail = "another daemon leads on this database; this one stands by, and takes over when that one dies"
+            detail = "other daemons are to take webhooks: this one stands by, or hands its lines over and ends"
             raise Problem(503, "standby", detail, retryable=True, retry_after=5)
         if not self._health.can_accept():
             detail = "neither the journal nor the database takes a webhook just now"

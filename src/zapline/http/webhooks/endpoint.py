@@ -1,7 +1,7 @@
 """The webhook endpoint, an ASGI application in front of all others: authenticates, hands to the intake, answers 200."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
@@ -75,8 +75,10 @@ class WebhookApp:
         trusted: Sequence[IPv4Network | IPv6Network] = (),
         unrouted: UnroutedWebhooks | None = None,
         stands_by: Callable[[], bool] = lambda: False,
+        read_units: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         """``stands_by``: another process leads, and what is taken in here would wait until this one does.
+        ``read_units`` reads units that another process may have made; False: it could not. None: there are none.
         ``unrouted`` keeps webhooks of unknown senders until the units have been read.
 
         ``trusted``: networks of proxies whose X-Forwarded-For is used in security events."""
@@ -85,7 +87,7 @@ class WebhookApp:
         self._counters = counters
         self._policy = policy
         self._unrouted = unrouted
-        self._stands_by = stands_by
+        self._stands_by, self._read_units = stands_by, read_units
         self._budget = BodyBudget(max(policy.body_budget, policy.max_body))
         self._rest = rest
         self._trusted_proxies = trusted
@@ -107,6 +109,11 @@ class WebhookApp:
         counters.add("webhooks")
         route = _parse_path(scope)
         sender = self._authentication.by_secret(route.provider, route.secret)
+        if self._read_units is not None and isinstance(sender, Refusal) and sender is not Refusal.PROVIDER:
+            if not await self._read_units():
+                counters.add("webhooks_put_off", "units_unread")
+                return _AGAIN
+            sender = self._authentication.by_secret(route.provider, route.secret)
         limit, holder = self._policy.max_body, None
         if isinstance(sender, Unit):
             holder = str(sender.id)

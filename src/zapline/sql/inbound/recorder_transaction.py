@@ -311,6 +311,8 @@ async def _store_positions(conn: Connection, batch: Sequence[UnitBatch], epoch: 
     if refused and (there := await _SQL.rows(conn, "find_units", units=list(refused))):  # else their rows are gone
         text = "the database was set back, or another process leads"
         raise PositionRefused(text, [row.unit_id for row in there])
+    taken = [{"id": id, "unit_id": unit_batch.unit_id} for unit_batch in batch for id in unit_batch.inbox]
+    await _SQL.run_batch(conn, "empty_inbox", taken)
     await _SQL.run_batch(conn, "store_line_changes", [row for each in batch for row in _change_rows(each)])
 
 

@@ -56,6 +56,12 @@ select r.unit_id, r.number, to_timestamp(r.at), r.phase, r.reason
   join zapline.unit_whatsapp_connections c on c.unit_id = r.unit_id
 on conflict (unit_id, number) do nothing;
 
+-- name: empty_inbox
+-- Deletes what this transaction stores from the inbox; its units are the caller's until the commit.
+delete from zapline.inbox i
+ using jsonb_to_recordset(%(rows)s) as r(id bigint, unit_id uuid)
+ where i.id = r.id and i.unit_id = r.unit_id;
+
 -- name: hold_units
 -- Locks units of which nothing but facts is stored, so that they stay their owner's until the commit.
 select u.unit_id

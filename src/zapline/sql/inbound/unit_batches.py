@@ -29,6 +29,8 @@ class UnitBatch:
     """What the line has shown on the way to the connection."""
     held: Ownership = UNCHECKED
     """By what right it is stored; shared with its unit."""
+    inbox: Sequence[int] = ()
+    """Its entries that are to be deleted from the inbox."""
     _rows: list[BatchRows] = field(default_factory=list, compare=False, repr=False)
 
     @property
@@ -80,7 +82,7 @@ class UnitBatch:
         return [*(self._earlier_part(tuple(part)) for part in parts), last]
 
     def _earlier_part(self, entries: Sequence[EntryFacts]) -> "UnitBatch":
-        return replace(self, entries=entries, connection=None, applied_seq=None, changes=(), _rows=[])
+        return replace(self, entries=entries, connection=None, applied_seq=None, changes=(), inbox=(), _rows=[])
 
 
 def _part(entry: EntryFacts, start: int, end: int) -> EntryFacts:
@@ -100,10 +102,12 @@ def prepare_batch(
     stored: StoredPosition | None = None,
     changes: Sequence[LineChange] = (),
     held: Ownership = UNCHECKED,
+    inbox: Sequence[int] = (),
 ) -> UnitBatch:
     """Build the rows of a unit's entries. Runs in the unit's actor, so that a crash affects only that unit."""
     position = stored or StoredPosition()
-    batch = UnitBatch(unit_id, tuple(entries), connection, applied_seq, journal_id, position, tuple(changes), held)
+    known = (journal_id, position, tuple(changes), held, inbox)
+    batch = UnitBatch(unit_id, tuple(entries), connection, applied_seq, *known)
     assert batch.rows is not None
     return batch
 

@@ -103,9 +103,10 @@ class Connection:
         assert row is not None
         return bool(row.pid != self._driver.info.backend_pid)
 
-    async def try_advisory_lock(self, key: int) -> bool:
-        """Take the session's advisory lock; it is held until this connection ends."""
-        row = await self.fetch_one("select pg_try_advisory_lock(%s::bigint) as taken", (key,))
+    async def try_advisory_lock(self, key: int, *, shared: bool = False) -> bool:
+        """Take the session's advisory lock, alone or with others; it is held until this connection ends."""
+        kind = "_shared" if shared else ""
+        row = await self.fetch_one(f"select pg_try_advisory_lock{kind}(%s::bigint) as taken", (key,))
         assert row is not None
         return bool(row.taken)
 

@@ -29,6 +29,12 @@ class Ownership:
 
 UNCHECKED = Ownership()
 """The right of whoever acts for a person: nothing is asked."""
+_NOBODY = UUID(int=0)
+
+
+def no_right() -> Ownership:
+    """The right to a unit that belongs to another node: nothing that is done by it changes anything."""
+    return Ownership(_NOBODY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,8 @@ class NodeName:
 
     name: str = ""
     version: str = ""
+    sessions: str = ""
+    """The application's name that all of its sessions have; empty: they cannot be told from others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from zapline.domain.line.webhook_registration import WebhookRegistrationMode
 from zapline.domain.text import Sentence
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
+from zapline.sql.postgres.nodes import UNCHECKED, Ownership
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries, from_row
 from zapline.sql.postgres.row_level_security import admin_scope
@@ -101,13 +102,18 @@ async def insert_unit(
     secret_digest: bytes,
     time_zone: str,
     evolution_server: str | None = None,
+    held: Ownership = UNCHECKED,
 ) -> None:
-    """Store a new unit and its line, on this Evolution server. Raises InstanceTaken, UnknownServer."""
+    """Store a new unit and its line, on this Evolution server; ``held``: whose it is.
+
+    Raises InstanceTaken, UnknownServer.
+    """
     try:
         async with conn.transaction():
             await lock_server(conn, evolution_server)
             await _SQL.execute(conn, "insert_unit", id=id, name=name, time_zone=time_zone)
             line = {"unit_id": id, "provider": PROVIDER, "instance_id": instance, "secret_digest": secret_digest}
+            line |= {"owner": held.node, "epoch": held.epoch}
             await _SQL.execute(conn, "insert_connection", **line, evolution_server=evolution_server)
     except StatementFailed as failure:
         if failure.constraint == "idx_unit_whatsapp_instance_lookup":

@@ -33,8 +33,9 @@ insert into zapline.units (id, name, time_zone) values (%(id)s, %(name)s, %(time
 
 -- name: insert_connection
 -- The line of a new unit; its instance must be free.
-insert into zapline.unit_whatsapp_connections (unit_id, provider, instance_id, secret_digest, evolution_server)
-values (%(unit_id)s, %(provider)s, %(instance_id)s, %(secret_digest)s, %(evolution_server)s);
+insert into zapline.unit_whatsapp_connections (unit_id, provider, instance_id, secret_digest, evolution_server, owner,
+                                               epoch)
+values (%(unit_id)s, %(provider)s, %(instance_id)s, %(secret_digest)s, %(evolution_server)s, %(owner)s, %(epoch)s);
 
 -- name: archive_unit
 -- Archives a unit; its rows stay, and its late webhooks are still recognised for a day. It leaves its organization.

@@ -72,7 +72,7 @@ class AlarmKeeper:
     @property
     def acts(self) -> bool:
         """Whether this process says what is to be said, also while the database is away."""
-        return self._has_loaded and not self._leadership.stands_by
+        return self._has_loaded and not self._leadership.stands_by and self._leadership.is_first
 
     @property
     def leads(self) -> bool:

@@ -62,6 +62,10 @@ class OutboxFeeder:
     """Units with a running campaign."""
     loading: set[UUID] = field(default_factory=set)
     """Campaigns that this process loads a list into. Others in this state were left by a killed process."""
+    load_seconds: float = 0.0
+    """For which another process may be reading a list."""
+    _unfinished: dict[UUID, float] = field(default_factory=dict)
+    """Since when lists are known not to be read to their end (monotonic)."""
     _wake_event: trio.Event = field(default_factory=trio.Event)
     _paces: dict[UnitId, tuple[float, PaceLimits]] = field(default_factory=dict)
     _sweep_at: float = float("-inf")
@@ -123,8 +127,10 @@ class OutboxFeeder:
 
     async def _sweep(self, conn: Connection) -> None:
         """Find changes that nobody announces: lists left by a killed process, ended campaigns with new work."""
-        for left in await campaigns.list_unfinished_loads(conn):
-            if left not in self.loading:
+        unfinished, now = await campaigns.list_unfinished_loads(conn), trio.current_time()
+        self._unfinished = {id: self._unfinished.get(id, now) for id in unfinished}
+        for left, since in self._unfinished.items():
+            if left not in self.loading and now - since >= self.load_seconds:
                 await campaigns.abandon_load(conn, left)
                 _LOG.warning("A list that was not read to its end is taken back", campaign=str(left))
         for row in await campaign_enqueueing.reopen_campaigns(conn):

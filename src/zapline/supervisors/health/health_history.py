@@ -34,7 +34,7 @@ class HealthHistory:
         """Store a sample a minute until cancelled; skip those that the database does not accept."""
         count = 0
         while True:
-            await self._leadership.may_write()
+            await self._leadership.may_write_alone()
             try:
                 await self.sample(prune=count % _PRUNE_EVERY == 0)
             except RemoteError as away:

@@ -116,8 +116,8 @@ class HealthMonitor:
         return not (self._journal.refusing or self._journal.closed_because) or self.database_latency is not None
 
     def stands_by(self) -> bool:
-        """Whether another process leads, as far as is known."""
-        return self._leadership.stands_by
+        """Whether another process leads, as far as is known, or is to: this one hands its units over."""
+        return self._leadership.stands_by or self._leadership.leaving
 
     def report(self, now: float) -> HealthReport:
         """Evaluate all checks. ``now``: UTC seconds."""

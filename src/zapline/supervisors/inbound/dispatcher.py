@@ -32,8 +32,12 @@ class _Backlog:
 class Dispatcher:
     """``dispatch`` gets every group commit of the journal, in order; ``run`` reads the backlogs from disk."""
 
-    def __init__(self, find: Callable[[UnitId], Unit | None]) -> None:
+    def __init__(
+        self, find: Callable[[UnitId], Unit | None], takes: Callable[[Entry], bool] = lambda entry: True
+    ) -> None:
+        """``takes``: whether an entry goes from the journal to its unit; others go by the inbox."""
         self._find = find
+        self._takes = takes
         self._backlogs: dict[UnitId, _Backlog] = {}  # bounded by the number of units
         self._pending_reads: dict[UnitId, None] = {}
         self._wake = trio.Event()
@@ -47,7 +51,7 @@ class Dispatcher:
 
     def dispatch(self, entries: Sequence[Entry]) -> None:
         """Route entries that have just become durable. Never waits: what has no room is read from disk later."""
-        for entry in entries:
+        for entry in filter(self._takes, entries):
             backlog = self._backlogs.get(entry.unit_id)
             if backlog is not None:
                 backlog.grew = True
@@ -109,7 +113,7 @@ class Dispatcher:
         if self._backlogs.get(unit_id) is not backlog:
             return  # rewound meanwhile
         for entry in page:
-            if not unit.mailbox.put_entry(entry):
+            if self._takes(entry) and not unit.mailbox.put_entry(entry):
                 unit.mailbox.room_wanted = True
                 return
             backlog.read_until = unit.last_fed_seq = entry.seq

@@ -17,6 +17,8 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.journal_entries import TOO_LARGE
 from zapline.supervisors.inbound.mailbox import DirectEntry
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.inbox.shared_inbox import SharedInbox
+from zapline.supervisors.inbox.single_copies import SingleCopies
 
 APPEND_TIMEOUT = 8.0
 """Seconds for one fsync: a disk that hangs for longer counts as one that refuses."""
@@ -43,7 +45,19 @@ class Intake:
         self._counters = counters
         self._database_timeout = database_timeout
         self.clock = clock
+        self._shared: tuple[SharedInbox, SingleCopies] | None = None
         self._cleaning = trio.CapacityLimiter(1)
+
+    def share(self, inbox: SharedInbox, single: SingleCopies) -> None:
+        """From now on webhooks go into the journal and the inbox, from which the owner of their unit takes them."""
+        self._shared = inbox, single
+
+    async def has_waiting(self, unit: Unit, until: float) -> bool:
+        """Whether the inbox holds something that was put in for a unit before ``until`` (UTC seconds).
+
+        Raises DatabaseUnavailable, StatementFailed.
+        """
+        return self._shared is not None and await self._shared[0].has_waiting(unit.id, until)
 
     @property
     def journal_id(self) -> UUID:
@@ -101,6 +115,8 @@ class Intake:
         return await self._make_durable(unit, [Arrival(unit.id, TOO_LARGE, self.clock(), b"%d" % size)])
 
     async def _make_durable(self, unit: Unit, arrivals: Sequence[Arrival], *, repeated: bool = False) -> bool | None:
+        if self._shared is not None and not repeated:
+            return await self._make_copies(*self._shared, arrivals)
         while arrivals:
             # What is journaled is stored, and merges where the sender, who has no answer yet, sends it all again.
             number = _fitting(arrivals)
@@ -124,6 +140,39 @@ class Intake:
                 return None
             self._count_lost(unit, arrivals, len(arrivals) - stored)
         return False
+
+    async def _make_copies(self, inbox: SharedInbox, single: SingleCopies, arrivals: Sequence[Arrival]) -> bool | None:
+        """Make a webhook durable in journal and inbox at the same time; None: in neither, it is to be sent again."""
+        journaled, shared = list[Seq](), False
+
+        async def journal() -> None:
+            rest = arrivals
+            while rest:
+                number = _fitting(rest)
+                journaled.extend(await self._journal.append_many(rest[:number], within=APPEND_TIMEOUT))
+                rest = rest[number:]
+
+        async def keep_in_journal() -> None:
+            try:
+                await journal()
+            except JournalRefused as refused:
+                self._counters.add("journal_refused")
+                _LOG.error("The journal refused a webhook; the inbox alone may have it", error=str(refused))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_in_journal)
+            shared = await inbox.put(arrivals)
+        whole = len(journaled) == len(arrivals)
+        if not shared and not whole:
+            shared = await inbox.put(arrivals, self._database_timeout)
+        if shared:
+            self._journal.mark_done(journaled)
+            return True
+        if whole:
+            single.note(len(arrivals))
+            return True
+        self._counters.add("webhooks_put_off", "no_copy")
+        return None
 
     async def _store_directly(self, unit: Unit, arrivals: Sequence[Arrival]) -> int:
         """Store past the journal; return how many were stored within the timeout."""

@@ -29,12 +29,18 @@ class MailboxStatistics:
 
 
 class DirectEntry:
-    """An entry that the journal refused: it bypasses the journal, and the intake waits until it is stored."""
+    """An entry that bypasses the journal, which has refused it: the intake waits until it is stored.
 
-    __slots__ = ("crashes", "entry", "processed", "stored", "withdrawn")
+    Or one of the inbox, from which it is deleted when it is stored.
+    """
 
-    def __init__(self, entry: Entry) -> None:
+    __slots__ = ("crashes", "doomed", "entry", "inbox_id", "processed", "stored", "withdrawn")
+
+    def __init__(self, entry: Entry, inbox_id: int | None = None, doomed: str | None = None) -> None:
         self.entry = entry
+        self.inbox_id = inbox_id
+        self.doomed = doomed
+        """Why it is a dead letter; None: it is interpreted."""
         self.processed = trio.Event()
         self.stored = False
         self.withdrawn = False
@@ -92,6 +98,12 @@ class Mailbox:
             await self._direct_room.park()
         self._direct.append(direct)
         self._direct_bytes += size
+        self._wake()
+
+    def add_direct(self, direct: DirectEntry) -> None:
+        """Add an entry of the inbox; who adds it knows how many wait."""
+        self._direct.append(direct)
+        self._direct_bytes += len(direct.entry.body)
         self._wake()
 
     def withdraw(self, direct: DirectEntry) -> None:

@@ -357,7 +357,7 @@ class _Lane:
                 if self._conn is None or self._conn.closed:
                     self._conn = await self._connect()
                     self.known.forget()  # the database may have been restored meanwhile
-                options = (lock_timeout_ms, self._campaigning(), self._sealer, self._standing.epoch, self._clock)
+                options = (lock_timeout_ms, self._campaigning(), self._sealer, self._standing.lead, self._clock)
                 outcomes = await record(self._conn, writes, self.known, *options)
             except StatementFailed as failure:
                 if failure.verdict is Verdict.MISSING and self.known:

@@ -169,6 +169,7 @@ class TurnResult:
         return (
             self.rewrite
             or bool(self.changes)
+            or any(direct.inbox_id is not None for direct in self.direct)
             or self.state.stored != self.stored_before
             or any(w.facts or w.dead_reason for w in self.writes)
         )

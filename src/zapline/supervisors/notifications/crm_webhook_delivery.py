@@ -40,7 +40,7 @@ BATCH_SIZE = 50
 """Deliveries of one hook read by one query."""
 _MIN_PAUSE = 0.2
 """Seconds between two queries for due deliveries, however often ``wake`` is called."""
-_IDLE = 15.0
+IDLE = 15.0
 """The same without a wake-up: for deliveries that another process has stored."""
 _RETRY_AFTER = 5.0
 """After the database did not serve a query."""
@@ -92,12 +92,14 @@ class CrmWebhookDelivery:
         draw_spread: Callable[[], float] = random.random,
         wall: Callable[[], float] = time.time,
         held: Callable[[UnitId], Ownership] = lambda unit: UNCHECKED,
+        look_every: float = IDLE,
     ) -> None:
         """``clock`` decides (``ClockWatch.now``), ``wall`` is this machine's own; both return UTC seconds.
 
-        ``held``: by what right this process acts for a unit.
+        ``held``: by what right this process acts for a unit. ``look_every``: seconds between two queries for what is
+        due, for deliveries of which nobody here has heard.
         """
-        self._held = held
+        self._held, self._look_every = held, look_every
         self._pool = pool
         self._client = client
         self._may_write = may_write
@@ -162,7 +164,7 @@ class CrmWebhookDelivery:
             self._states.pop(gone).scope.cancel()
         limiters = self._host_limiters.items()
         self._host_limiters = {host: limiter for host, limiter in limiters if limiter.borrowed_tokens}
-        pauses, now = [_IDLE], trio.current_time()
+        pauses, now = [self._look_every], trio.current_time()
         for hook in hooks:
             if hook.wait is None:
                 continue

@@ -64,7 +64,10 @@ class ControlRequests:
         audit: AuditLog | None = None,
         on_notify: Callable[[], None] = lambda: None,
         extra_verbs: Mapping[str, VerbHandler] | None = None,
+        is_first: Callable[[], bool] = lambda: True,
     ) -> None:
+        """``is_first``: of the processes that hear of a request, this one is to execute it."""
+        self._is_first = is_first
         self._commands = commands
         self._audit = audit or AuditLog(pool)
         self._on_notify = on_notify
@@ -85,6 +88,10 @@ class ControlRequests:
             "reconcile-progress": (_UnitOrAll, self._reconcile_progress),
         }
 
+    def look(self) -> None:
+        """Look for requests: this process is to execute them from now on."""
+        self._wake.set()
+
     async def notify(self, payload: str = "") -> None:
         """Look for requests soon. ``payload`` is ignored, since any database role may notify.
 
@@ -98,6 +105,8 @@ class ControlRequests:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
+            if not self._is_first():
+                continue
             try:
                 async with self._pool.connection() as conn:
                     requests = await control_requests.list_open_requests(conn)

@@ -86,7 +86,7 @@ class Housekeeping:
             nursery.start_soon(self._process_encrypted_reports)
             nursery.start_soon(self._refresh_roster)
             if self._open_owner is not None:
-                nursery.start_soon(LaterIndexes(self._pool, self._open_owner, self._leadership.may_write).run)
+                nursery.start_soon(LaterIndexes(self._pool, self._open_owner, self._leadership.may_write_alone).run)
 
     async def _prune_journal(self) -> None:
         removed, overwritten_at = False, trio.current_time()
@@ -146,7 +146,7 @@ class Housekeeping:
     async def _process_parked_reports(self) -> None:
         while True:
             await trio.sleep(_PARKED_INTERVAL)
-            await self._leadership.may_write()
+            await self._leadership.may_write_alone()
             strangers: list[Stranger] = []
             # By a wrong clock nothing is too old.
             days = _PARKED_DAYS if self._leadership.clock.agrees() else _NEVER_DAYS
@@ -173,7 +173,7 @@ class Housekeeping:
     async def _process_encrypted_reports(self) -> None:
         """Delete secrets after their time and reports that nobody opened; try the others again."""
         while True:
-            await self._leadership.may_write()
+            await self._leadership.may_write_alone()
             # By a wrong clock nothing is too old.
             now = self._clock() if self._leadership.clock.agrees() else 0.0
             try:

@@ -172,7 +172,7 @@ class Sender:
     def _guard(self) -> ClaimGuard:
         context, unit = self._context, self._unit
         message, fence = unit.stored.last_claim or (None, None)
-        known = (context.standing.epoch, context.intake.journal_id, unit.stored.seq)
+        known = (context.standing.lead, context.intake.journal_id, unit.stored.seq)
         return ClaimGuard(*known, message, fence, unit.held.node, unit.held.epoch)
 
     async def _next_due(self, pacer: Pacer, at: Moment) -> float | None:
@@ -333,6 +333,8 @@ class Sender:
             await support.learn(send_route(content), honoured)
 
     def _refuse_if_late(self, claimed_at: Moment) -> None:
+        if self._unit.held.over:
+            raise TooLateToCall
         self._context.standing.refuse_late_call(claimed_at, self._context.moment())
 
     async def _call(

@@ -104,6 +104,8 @@ class SenderPool:
         """When to start a unit's sender without another scan."""
         self._recheck = trio.Event()
         self._scan_failed = False
+        self.wake_elsewhere: Callable[[UnitId], None] = lambda unit: None
+        """Wakes the sender of a unit that is another process's."""
 
     def set_bring_back(self, bring_back: Callable[[Unit, UUID], Awaitable[None]]) -> None:
         """``bring_back`` has the database told again what the journal knows of the calls of a message."""
@@ -114,6 +116,8 @@ class SenderPool:
         state = self._states.get(unit)
         if state is not None and state.running:
             state.wake()
+        elif self._roster.is_elsewhere(unit):
+            self.wake_elsewhere(unit)
         else:
             self._start(unit)
 
@@ -156,6 +160,18 @@ class SenderPool:
             state.listening_since = trio.current_time()
             state.wake()
         self.scan_soon()
+
+    def gained(self, unit: Unit) -> None:
+        """Note that a unit is this process's from now on: another one has sent for it."""
+        state = self._states.get(unit.id)
+        if state is not None:
+            state.invalidate_pace()
+            state.leases_resolved = False
+
+    def is_calling(self, unit: UnitId) -> bool:
+        """Whether a message of the unit is claimed whose answer is not stored yet."""
+        state = self._states.get(unit)
+        return state is not None and (state.claim_in_progress or bool(state.calls) or bool(state.undurable))
 
     def status(self, unit: UnitId) -> SenderStatus:
         state, known = self._states.get(unit), self._roster.get(unit)

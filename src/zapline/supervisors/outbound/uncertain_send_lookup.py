@@ -113,7 +113,7 @@ class UncertainSendLookup:
     async def _list_due(self, units: int) -> dict[UnitId, list[UncertainSend]]:
         async with self._pool.connection() as conn:
             due = await uncertain_sends.list_due_uncertain(
-                conn, self._now(), self._in_progress, units, self._policy.messages_per_round
+                conn, self._now(), self._in_progress | self._roster.elsewhere(), units, self._policy.messages_per_round
             )
         by_unit: defaultdict[UnitId, list[UncertainSend]] = defaultdict(list)
         for send in due:

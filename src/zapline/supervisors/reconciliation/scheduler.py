@@ -176,6 +176,8 @@ class Reconciler:
             line = self._line(unit.id)
             if line is None:
                 continue
+            if line.unit is not unit:  # another process has had it meanwhile
+                line.seen_open = False
             line.unit = unit
             if unit.gap_since is not None:
                 self.note_gap(unit.id, unit.gap_since)

@@ -115,7 +115,7 @@ class StoreReader:
                 # A cheap check; the journal is read only if this is true.
                 if unit.state is not None and unit.applied_seq >= unit.last_fed_seq:
                     left = await self._journal.unfinished(unit.applied_seq, 1, unit.id)
-                    if not left or left[0].received_at > until:
+                    if (not left or left[0].received_at > until) and not await self._intake.has_waiting(unit, until):
                         return
                 await trio.sleep(pause)
                 pause = min(pause * 1.5, _MAX_POLL)

@@ -151,8 +151,9 @@ class UnitActor:
             await self._process_entry(turn, entry)
         for direct in directs:
             turn.direct.append(direct)
-            if direct.crashes > SUSPECT_AFTER_CRASHES:
-                turn.writes.append(dead_letter(direct.entry, "crashed_actor", self._context.clock()))
+            doomed = direct.doomed or ("crashed_actor" if direct.crashes > SUSPECT_AFTER_CRASHES else None)
+            if doomed is not None:
+                turn.writes.append(dead_letter(direct.entry, doomed, self._context.clock()))
                 continue
             parsed = await self._parse_large(direct.entry)
             with self._blame.on([direct.entry]):
@@ -305,7 +306,8 @@ class UnitActor:
         stored = turn.state.stored if changed else None
         position = reached if reached is not None and reached > unit.applied_seq else None
         large = sum(len(entry.body) for entry in turn.writes) > IN_A_THREAD_BYTES * 4
-        known = (context.journal.journal_id, unit.stored, turn.changes, unit.held)
+        inbox = [direct.inbox_id for direct in turn.direct if direct.inbox_id is not None]
+        known = (context.journal.journal_id, unit.stored, turn.changes, unit.held, inbox)
         arguments = (unit.id, turn.writes, stored, position, *known)
         with self._blame.on([*turn.entries, *(direct.entry for direct in turn.direct)]):
             write = await trio.to_thread.run_sync(prepare_batch, *arguments) if large else prepare_batch(*arguments)

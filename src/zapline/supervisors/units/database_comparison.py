@@ -62,6 +62,8 @@ class DatabaseComparison:
     _lost_calls: set[UnitId] = field(default_factory=set, init=False)
     """Units whose lost calls and their ends were not replayed yet."""
     _work: trio.Event = field(default_factory=trio.Event, init=False)
+    shared: bool = field(default=False, init=False)
+    """Other processes own some of the units."""
     _changes: int = field(default=0, init=False)
     """How often the journal was opened late or replaced."""
 
@@ -153,6 +155,8 @@ class DatabaseComparison:
         journal, unit = self._journal, self._roster.get(record.id)
         if unit is not None and unit.state is None:
             unit = None
+        if self.shared and record.journal_id != journal.journal_id:
+            return False  # another process has stored since: what this one knew is out of date
         stored = applied_position(journal.journal_id, record.journal_id, record.applied_seq)
         known = unit.stored.seq if unit is not None else 0
         if unit is None or self.is_due:  # a journal that was opened late knows more than memory

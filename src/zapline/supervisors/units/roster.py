@@ -15,7 +15,7 @@ from zapline.domain.line.events import ConnectionEvent
 from zapline.domain.line.reasons import Phase
 from zapline.domain.restart_policy import GiveUp, RestartIntensity
 from zapline.sql.inbound.recorder_transaction import applied_position
-from zapline.sql.postgres.nodes import Ownership
+from zapline.sql.postgres.nodes import Ownership, no_right
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.server_standing import ServerStanding
@@ -67,6 +67,10 @@ class Roster:
         self._scopes: dict[UnitId, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self._context: ActorContext | None = None
+        self.shared = False
+        """Other processes own some of the units."""
+        self.on_gained: Callable[[Unit], None] = lambda unit: None
+        """Called for a unit that is this process's from now on, before its actor runs."""
 
     async def run(self, context: ActorContext, *, task_status: trio.TaskStatus[None]) -> None:
         """Run the actors until cancelled."""
@@ -88,6 +92,15 @@ class Roster:
     def units(self) -> list[Unit]:
         """The active units, oldest first."""
         return [unit for unit in self._units.values() if unit.record.archived_at is None]
+
+    def is_elsewhere(self, unit: UnitId) -> bool:
+        """Whether a unit is another process's."""
+        known = self._units.get(unit)
+        return self.shared and known is not None and known.state is None
+
+    def elsewhere(self) -> frozenset[UnitId]:
+        """Units that are not this process's, where several processes share them."""
+        return frozenset(id for id, unit in self._units.items() if unit.state is None) if self.shared else frozenset()
 
     def phase_counts(self) -> Mapping[str, int]:
         """Active units by phase; ``unread`` for units read from the snapshot only."""
@@ -133,12 +146,20 @@ class Roster:
         for record in listed.values():
             unit = self._units.get(record.id)
             ours = owned(record) and record.stored is not None
+            if unit is not None and self.shared and self._is_lost(unit, record, ours):
+                self._let_go(unit)
+                unit = None
             if unit is not None and stale and unit.state is not None and ours:
                 self._stop(unit)
                 unit.state, unit.uncommitted = None, None
                 unit.held.over, unit.held = True, Ownership()
             if unit is None:
                 unit = self._units[record.id] = unit_from_record(replace(record, stored=None, applied_seq=Seq(0)))
+                if self.shared:
+                    unit.held = no_right()
+            if self.shared and ours and unit.state is None:
+                unit.held = Ownership()
+                self.on_gained(unit)
             if ours:
                 unit.held.node, unit.held.epoch = record.owner, record.epoch
             if unit.state is None and ours:
@@ -154,7 +175,21 @@ class Roster:
                 self._stop(unit)
             elif unit.can_act and record.id not in self._scopes:
                 self._start(unit)
+        if self.shared:  # one that was let go of has another place
+            self._units = {id: self._units[id] for id in listed}
         self.webhook_authentication.update(self._units.values())
+
+    def _is_lost(self, unit: Unit, record: UnitRecord, ours: bool) -> bool:
+        """Whether a unit of this process has another owner by now, or had one in between."""
+        return unit.state is not None and not (
+            ours and (unit.held.node, unit.held.epoch) == (record.owner, record.epoch)
+        )
+
+    def _let_go(self, unit: Unit) -> None:
+        """End a unit's actor; whoever still acts for it finds that this object is no unit any more."""
+        self._stop(unit)
+        unit.held.over = True
+        del self._units[unit.id]
 
     def _start(self, unit: Unit) -> None:
         assert self._nursery is not None

@@ -135,11 +135,14 @@ class UnitCommands:
         self._on_loaded = on_loaded
         self._new_id = new_id
         self._reloading = trio.Lock()
+        self.on_changed: Callable[[], None] = lambda: None
+        """Called when units were read because something of them has changed: other processes are to read them, too."""
 
-    async def reload(self, standing: WriterStanding | None = None) -> int:
+    async def reload(self, standing: WriterStanding | None = None, *, told: bool = False) -> int:
         """Load the units from the database into the snapshot and the roster; return how many are active.
 
-        ``standing``: this process has just begun to lead; database, journal and memory are compared first.
+        ``standing``: this process has just begun to lead; database, journal and memory are compared first. ``told``:
+        others know already.
         """
         comparison = self._comparison
         async with self._reloading:
@@ -150,7 +153,8 @@ class UnitCommands:
                 records, erased, view = await self._load(leads, True)  # the journal was opened or replaced meanwhile
             set_back: list[UnitId] = []
             if comparison is not None and view is not None:
-                set_back = await comparison.prepare(records, view, standing is not None and standing.moved)
+                owned = [record for record in records if not self._shares or record.owner == node]
+                set_back = await comparison.prepare(owned, view, standing is not None and standing.moved)
             mine = self._owned(records, node)
             self._roster.apply(records, self._journal.journal_id, standing is not None and standing.stale, mine)
             for unit in self._roster.units():  # before any of their actors runs
@@ -158,7 +162,21 @@ class UnitCommands:
             if comparison is not None:
                 comparison.resume(set_back)
             self._on_loaded()
+        if not told and standing is None:
+            self.on_changed()
         return len(self._roster.units())
+
+    @property
+    def _shares(self) -> bool:
+        return self._standing is not None and self._standing.shares
+
+    @property
+    def _own_right(self) -> Ownership:
+        """By what right this process owns a unit that it makes itself; none: the next reading tells."""
+        standing = self._standing
+        if standing is None or not standing.shares or standing.node is None or standing.epoch is None:
+            return UNCHECKED
+        return Ownership(standing.node, standing.epoch)
 
     @property
     def _node(self) -> UUID | None:
@@ -173,7 +191,7 @@ class UnitCommands:
             return lambda record: True
         if node is None or self._standing.node != node:
             return lambda record: False  # they are read again once it leads
-        if any(record.owner not in (None, node) for record in records):
+        if not self._shares and any(record.owner not in (None, node) for record in records):
             self._standing.check_again()
         return lambda record: record.owner == node
 
@@ -190,7 +208,7 @@ class UnitCommands:
         async with self._pool.connection() as conn:
             for unit in filter(has_confirmed_secret, self._roster.units()):
                 await end_earlier_secrets(conn, unit.id, unit.record.secret_generation)
-            if self._node is not None:
+            if self._node is not None and not self._shares:
                 await adopt_units(conn, self._node)
             records = await self._load_records(conn)
             erased = await load_erased_people(conn, self._policy.erasure_key)
@@ -245,6 +263,7 @@ class UnitCommands:
                 secret_digest=secret_digest,
                 time_zone=time_zone,
                 evolution_server=place,
+                held=self._own_right,
             )
         await self.reload()
         return self.find(unit)

@@ -102,6 +102,17 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
         N_("Webhooks that wait on disk, because the units could not be read since the start."),
         N_("Start the database. They are handed to their units as soon as it answers."),
     ),
+    "singleCopyWebhooks": CheckExplanation(
+        N_("Webhooks with one copy"),
+        N_("Only this machine's disk holds them, because the database did not take them within a second."),
+        N_("Start the database, or look at its load. Keep this disk: the second copies are made by themselves."),
+    ),
+    "inboxAgeSeconds": CheckExplanation(
+        N_("Oldest webhook in the inbox"),
+        N_("How long the oldest webhook has been waiting for the daemon that owns its line."),
+        N_("Look at the nodes: zapline nodes list. It falls by itself once each line has a node that works."),
+        "seconds",
+    ),
     "unitsCatchingUp": CheckExplanation(
         N_("Units that catch up"),
         N_("The database was set back, by a restore or a failover. The journal stores again what it lost."),

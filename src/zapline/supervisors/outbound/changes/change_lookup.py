@@ -80,7 +80,8 @@ class ChangeLookup:
             return {}
         try:
             async with self._pool.connection() as conn:
-                return await message_changes.list_due(conn, self._now(), self._in_progress, free, _AT_ONCE)
+                busy = self._in_progress | self._roster.elsewhere()
+                return await message_changes.list_due(conn, self._now(), busy, free, _AT_ONCE)
         except RemoteError as away:
             _LOG.debug("Changes of messages must wait for the database", error=str(away))
             return {}

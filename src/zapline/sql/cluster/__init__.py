@@ -1,0 +1,1 @@
+"""Statements of daemons that share the units: which node owns which, and webhooks that wait for their owner."""

@@ -1,0 +1,1 @@
+"""The second copy of each webhook, where several processes share the units."""

@@ -1,0 +1,53 @@
+"""Three daemons that share the units, as real processes: one is killed, one stands still, one leaves and comes back."""
+
+import signal
+import time
+
+import pytest
+from support.cluster import Traffic, gaps, inspect, running_cluster
+from support.running_system import wait_until
+
+WITHIN = 120.0
+"""Seconds for what takes ten on a machine that has nothing else to do."""
+
+
+@pytest.mark.long
+def test_a_node_is_killed_another_stands_still_and_everything_arrives_once() -> None:
+    with running_cluster(3, 6) as cluster:
+        first, second, third = cluster.nodes
+        cluster.wait_until_settled(WITHIN)
+        traffic = Traffic(cluster, seed=1)
+        traffic.start()
+        try:
+            time.sleep(2)  # webhooks and messages are under way
+            since = time.time()
+            second.signal(signal.SIGKILL)
+            cluster.wait_until_settled(WITHIN, second)
+            killed = gaps(cluster, since)
+            second.start()
+            cluster.wait_until_settled(WITHIN)
+            since = time.time()
+            third.signal(signal.SIGSTOP)
+            cluster.wait_until_settled(WITHIN, third)
+            stopped = gaps(cluster, since)
+            third.signal(signal.SIGCONT)
+            cluster.wait_until_settled(WITHIN)
+
+            first.signal(signal.SIGTERM)
+            wait_until(lambda: not first.is_alive, WITHIN, "an orderly end")
+            cluster.wait_until_settled(WITHIN, first)
+            first.start()
+            cluster.wait_until_settled(WITHIN)
+        finally:
+            traffic.stop()
+        print(
+            f"owned again after {killed} of a kill, {stopped} of standing still; slowest {traffic.ledger.slowest:.1f} s"
+        )
+        assert sum(map(len, traffic.ledger.webhooks.values())) > 0
+        assert sum(map(len, traffic.ledger.messages.values())) > 0
+        assert inspect(cluster, traffic.ledger).all == []
+        # Each of the others has read what it did not own for itself: a stranger's webhook is refused by all alike.
+        body = {"event": "messages.upsert", "instance": cluster.instances[0], "data": {}}
+        for node in cluster.nodes:
+            assert node.http.post("/webhooks/whatsapp/evolution/stranger", json=body).status_code == 200
+            assert node.http.get("/health").json()["checks"]["singleCopyWebhooks"]["value"] == 0
