@@ -70,6 +70,7 @@ ADMIN = {
     *("create_unit", "change_unit", "archive_unit", "rotate_secret", "release_unit"),
     *("mint_token", "list_tokens", "revoke_token", "mint_own_token"),
     *("create_organization", "list_organizations", "rename_organization", "delete_organization"),
+    "set_organization_campaign_rules",
     *("add_organization_unit", "remove_organization_unit"),
     *("mint_organization_token", "list_organization_tokens", "revoke_organization_token"),
     *("list_dead_letters", "replay_dead_letter", "list_audit"),

@@ -41,6 +41,11 @@ async def test_an_organization_is_made_given_units_and_a_token_and_removed(api: 
     await operator.send(next(action for action in page.forms if action.endswith("/revoke")))
     assert "opens nothing any more" in (await operator.follow()).visible_text
     assert (await api.client.get(f"/units/{second.id}", headers=headers)).status_code == 401
+    await operator.send(f"{one}/campaign-rules", {"messages": "2", "rule-days": "7"})
+    page = await operator.follow()
+    assert 'value="7"' in page.text
+    await operator.send(f"{one}/campaign-rules", {"messages": "", "rule-days": "7"})
+    assert "both messages and days" in (await operator.follow()).visible_text
     await operator.send(f"{one}/name", {"name": "Rede Sul"})
     await operator.follow()
     for unit in (first, second):

@@ -5,6 +5,7 @@ from uuid import UUID
 import pytest
 from support.campaign_stack import CampaignStack, campaign_stack, phone
 
+from zapline.domain.campaigns.states import CampaignCommand
 from zapline.domain.contacts.addresses import Address, resolve_address
 from zapline.domain.contacts.phone_numbers import InvalidPhone
 from zapline.domain.ids import ExternalId, Seq, UnitId
@@ -152,3 +153,44 @@ async def test_a_person_keeps_campaigns_from_somebody_and_lets_them_in_again(dat
         for gone in (phone(5), "lid:123"):
             with pytest.raises(UnknownSuppression):
                 await stack.campaigns.suppressions.remove(unit, gone)
+
+
+async def test_units_of_an_organization_share_opt_outs_and_a_limit(database: str) -> None:
+    async with campaign_stack(database) as stack:
+        first, second, stranger = [await stack.add_unit(pace="campaign_seconds = 0.001") for _ in range(3)]
+        organization = UUID(int=7)
+        await stack.sql(f"insert into zapline.organizations (id, name) values ('{organization}', 'Rede')")
+        for unit in (first, second):
+            await stack.sql(f"insert into zapline.organization_units values ('{unit}', '{organization}')")
+        one_has_had_one = await stack.create_campaign(first, 1)
+        await stack.feeder.round()
+        assert len(await stack.queued_messages(one_has_had_one)) == 1
+        async with stack.pool.connection() as conn:
+            await opts_out(conn, stack, first, chat(jid(2)), "A")
+            # Under a LID that this unit knows to be the phone, and the others have never seen.
+            await opts_out(conn, stack, first, chat(jid(3), LID), "B")
+        reasons = (
+            "select reason from zapline.campaign_recipients"
+            " where campaign_id = '{}' and state = 'skipped' order by number"
+        )
+
+        async def skipped(unit: UnitId) -> list[str | None]:
+            """Why some of four, of whom nothing has been sent yet, are skipped; what lies ready is taken away again."""
+            campaign = await stack.create_campaign(unit, 4)
+            await stack.feeder.round()
+            found = await stack.column(reasons.format(campaign))
+            await stack.campaigns.change_state(unit, campaign, CampaignCommand.CANCEL)
+            return found
+
+        assert await skipped(second) == ["opted_out", "opted_out"]
+        assert await skipped(stranger) == []
+        limits = "campaign_messages = {}, campaign_days = 7"
+        await stack.sql(f"update zapline.organizations set {limits.format(1)}")
+        assert await skipped(second) == ["frequency_cap", "opted_out", "opted_out"]
+        assert await skipped(stranger) == []
+        await stack.sql(f"update zapline.organizations set {limits.format(2)}, shared_opt_outs = false")
+        assert await skipped(second) == []
+        # What is too long ago does not count.
+        await stack.sql(f"update zapline.organizations set {limits.format(1)}")
+        await stack.sql(f"update zapline.outbox set due_at = due_at - interval '8 days' where unit_id = '{first}'")
+        assert await skipped(second) == []

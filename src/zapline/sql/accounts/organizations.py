@@ -16,12 +16,19 @@ _SQL = Queries(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """An organization; ``units``: how many of its units the reader sees."""
+    """An organization; ``units``: how many of its units the reader sees.
+
+    ``campaign_messages`` of campaigns in ``campaign_days`` reach one person at most, from all of its units; None: any.
+    """
 
     id: UUID
     name: str
     created_at: datetime
     units: int
+    campaign_messages: int | None = None
+    campaign_days: int | None = None
+    shared_opt_outs: bool = True
+    """Whoever wants no campaigns of one unit gets none of the others."""
 
 
 async def insert_organization(conn: Connection, id: UUID, name: str) -> None:
@@ -31,6 +38,14 @@ async def insert_organization(conn: Connection, id: UUID, name: str) -> None:
 async def rename_organization(conn: Connection, id: UUID, name: str) -> bool:
     """False where there is no such organization."""
     return await _SQL.one(conn, "rename_organization", id=id, name=name) is not None
+
+
+async def set_campaign_rules(
+    conn: Connection, id: UUID, messages: int | None, days: int | None, *, shared_opt_outs: bool
+) -> None:
+    """Both limits or none; as in ``Organization``."""
+    rules = {"messages": messages, "days": days, "shared": shared_opt_outs}
+    await _SQL.one(conn, "set_campaign_rules", id=id, **rules)
 
 
 async def delete_organization(conn: Connection, id: UUID) -> bool:

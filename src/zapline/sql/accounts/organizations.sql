@@ -8,6 +8,13 @@ insert into zapline.organizations (id, name) values (%(id)s, %(name)s);
 -- No row back: there is no such organization.
 update zapline.organizations set name = %(name)s where id = %(id)s and deleted_at is null returning id;
 
+-- name: set_campaign_rules
+-- How often its units write to one person, and whether they share opt-outs. No row back: there is no such organization.
+update zapline.organizations
+   set campaign_messages = %(messages)s, campaign_days = %(days)s, shared_opt_outs = %(shared)s
+ where id = %(id)s and deleted_at is null
+returning id;
+
 -- name: lock_organization
 -- Whoever adds a unit meanwhile waits.
 select id from zapline.organizations where id = %(id)s and deleted_at is null for update;
@@ -42,14 +49,16 @@ select unit_id from zapline.organization_units
 -- name: find_organization
 -- One organization, with the number of its units that the transaction sees.
 select o.id, o.name, o.created_at,
-       (select count(*) from zapline.organization_units u where u.organization_id = o.id) as units
+       (select count(*) from zapline.organization_units u where u.organization_id = o.id) as units,
+       o.campaign_messages, o.campaign_days, o.shared_opt_outs
   from zapline.organizations o
  where o.id = %(id)s and o.deleted_at is null;
 
 -- name: list_organizations
 -- A page of organizations, the first made first.
 select o.id, o.name, o.created_at,
-       (select count(*) from zapline.organization_units u where u.organization_id = o.id) as units
+       (select count(*) from zapline.organization_units u where u.organization_id = o.id) as units,
+       o.campaign_messages, o.campaign_days, o.shared_opt_outs
   from zapline.organizations o
  where o.deleted_at is null
    and (%(after_at)s::timestamptz is null or (o.created_at, o.id) > (%(after_at)s, %(after_id)s::uuid))

@@ -94,13 +94,15 @@ async def enqueue_next(
         locked = await _SQL.rows(conn, "lock_running", id=campaign.id, **held.arguments)
         if not locked:
             return EnqueueResult()
-        recipients = await _SQL.rows(conn, "lock_next_recipients", id=campaign.id, limit=most)
+        recipients = await _SQL.rows(conn, "lock_next_recipients", id=campaign.id, limit=most, now=now)
         opted_out = [row.number for row in recipients if row.opted_out]
-        if opted_out:
-            await _SQL.execute(conn, "skip_recipients", id=campaign.id, numbers=opted_out)
-        wanted = [row for row in recipients if not row.opted_out]
+        capped = [row.number for row in recipients if row.capped and not row.opted_out]
+        for reason, numbers in (("opted_out", opted_out), ("frequency_cap", capped)):
+            if numbers:
+                await _SQL.execute(conn, "skip_recipients", id=campaign.id, numbers=numbers, reason=reason)
+        wanted = [row for row in recipients if not (row.opted_out or row.capped)]
         if not wanted:
-            return EnqueueResult(skipped=len(opted_out))
+            return EnqueueResult(skipped=len(recipients))
         outgoing = msgspec.convert(locked[0].content, OutgoingMessage)
         template = MessageTemplate.parse(outgoing, locked[0].wordings or ())
         dues = await _dues(conn, campaign, len(wanted), now, chance)

@@ -49,9 +49,20 @@ select extract(epoch from greatest(
                and o.campaign_id = %(id)s)))::float8 as at;
 
 -- name: lock_next_recipients
--- The next pending recipients, locked, and whether they have opted out.
+-- The next pending recipients, locked, whether they have opted out, and whether the unit's organization has written to
+-- them as often as it may.
 select r.number, r.recipient, r.parameters, r.generation,
-       exists (select from zapline.opted_out(r.unit_id, r.recipient)) as opted_out
+       exists (select from zapline.opted_out(r.unit_id, r.recipient)) as opted_out,
+       coalesce((
+           select count(*) >= g.campaign_messages
+             from zapline.organization_units o
+             join zapline.organizations g on g.id = o.organization_id and g.campaign_messages is not null
+             join zapline.organization_units other on other.organization_id = g.id
+             join zapline.campaign_recipients p on p.unit_id = other.unit_id and p.recipient = r.recipient
+             join zapline.outbox w on w.message_id = p.message_id and w.campaign_id = p.campaign_id
+            where o.unit_id = r.unit_id and w.state in ('queued', 'leased', 'uncertain', 'settled')
+              and coalesce(w.settled_at, w.due_at) > to_timestamp(%(now)s) - make_interval(days => g.campaign_days)
+            group by g.id), false) as capped
   from zapline.campaign_recipients r
  where r.campaign_id = %(id)s and r.state = 'pending'
  order by r.number
@@ -59,9 +70,9 @@ select r.number, r.recipient, r.parameters, r.generation,
    for update of r skip locked;
 
 -- name: skip_recipients
--- Skips recipients who have opted out.
+-- Skips recipients, for a reason.
 update zapline.campaign_recipients
-   set state = 'skipped', reason = 'opted_out'
+   set state = 'skipped', reason = %(reason)s
  where campaign_id = %(id)s and number = any(%(numbers)s) and state = 'pending';
 
 -- name: insert_contacts

@@ -68,6 +68,17 @@ class Organizations:
             await organizations.rename_organization(conn, id, name)
             return _require(await organizations.find_organization(conn, id))
 
+    async def set_campaign_rules(
+        self, id: UUID, messages: int | None, days: int | None, *, shared_opt_outs: bool
+    ) -> Organization:
+        """As ``Organization`` has them. Raises InvalidOrganization for half a limit, UnknownOrganization."""
+        if (messages is None) != (days is None):
+            field = "days" if days is None else "messages"
+            raise InvalidOrganization("a limit has both messages and days", field)
+        async with self._pool.connection() as conn:
+            await organizations.set_campaign_rules(conn, id, messages, days, shared_opt_outs=shared_opt_outs)
+            return _require(await organizations.find_organization(conn, id))
+
     async def delete(self, id: UUID) -> None:
         """Delete an organization and its tokens. Raises UnknownOrganization, OrganizationInUse."""
         async with self._pool.connection() as conn:

@@ -160,7 +160,7 @@ class OutboxFeeder:
             if fed.queued:
                 self._wake_sender(work.unit)
             if fed.skipped:
-                _LOG.info("Recipients want no campaigns by now", campaign=str(work.id), count=fed.skipped)
+                _LOG.info("Recipients are skipped at their turn", campaign=str(work.id), count=fed.skipped)
         return _SOON if work.fresh < ahead / 4 else _RUNNING
 
     async def _pace(self, conn: Connection, unit: UnitId) -> PaceLimits | None:

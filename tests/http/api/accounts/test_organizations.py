@@ -46,6 +46,12 @@ async def test_a_token_opens_the_units_of_its_organization_those_that_come_later
     assert [[unit["name"] for unit in items] for items in seen] == [["A", "B"], ["A"]]
     assert await status(api, foreign, units) == 404
     assert (await api.client.get(f"/organizations/{ours}", headers=one)).json()["units"] == 1
+    rules = {"messages": 2, "days": 7, "sharedOptOuts": False}
+    set_now = await api.client.put(f"/organizations/{ours}/campaign-rules", json=rules)
+    assert (set_now.status_code, set_now.json()["campaignMessages"], set_now.json()["campaignDays"]) == (200, 2, 7)
+    assert not (await api.client.get(f"/organizations/{ours}", headers=one)).json()["sharedOptOuts"]
+    for half in ({"messages": 2, "days": None}, {"messages": None, "days": 7}, {"messages": 0, "days": 7}):
+        assert (await api.client.put(f"/organizations/{ours}/campaign-rules", json=half)).status_code == 422
     page = (await api.client.get(units, headers=every, params={"limit": 1})).json()
     rest = (await api.client.get(units, headers=every, params={"cursor": page["nextCursor"]})).json()
     assert [unit["name"] for unit in page["items"] + rest["items"]] == ["A", "B"]

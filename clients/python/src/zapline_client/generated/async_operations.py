@@ -14,6 +14,7 @@ from zapline_client.generated.models import (
     Campaign,
     CampaignPage,
     CampaignResults,
+    CampaignRules,
     Connect,
     ContactPage,
     ConversationPage,
@@ -224,6 +225,20 @@ class AsyncOperations:
             path={"organization": organization},
             answer="nothing",
         )
+
+    async def set_organization_campaign_rules(self, organization: Id, body: CampaignRules) -> Organization:
+        """Say how often the units of an organization write to one person, and whether they share opt-outs. `PUT
+        /organizations/{organization}/campaign-rules`. Messages of campaigns of all its units are counted, when
+        a recipient's turn comes; who has had as many as the limit is skipped (`frequency_cap`). Who may: An
+        administrator.
+        """
+        result: Organization = await self._call(
+            "PUT",
+            "/organizations/{organization}/campaign-rules",
+            body=body,
+            path={"organization": organization},
+        )
+        return result
 
     async def add_organization_unit(self, organization: Id, unit: Id) -> None:
         """Put a unit into an organization. `PUT /organizations/{organization}/units/{unit}`. A unit is in one

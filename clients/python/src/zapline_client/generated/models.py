@@ -221,6 +221,16 @@ class CampaignResults(TypedDict):
     """At most some fifty equal steps since its start."""
 
 
+class CampaignRules(TypedDict):
+    """Body of `PUT /organizations/{organization}/campaign-rules`."""
+    messages: int | None
+    """So many messages of campaigns reach one person at most; null: no limit."""
+    days: int | None
+    """In so many days."""
+    sharedOptOuts: NotRequired[bool]
+    """Whoever wants no campaigns of one unit gets none of the others."""
+
+
 CampaignState: TypeAlias = "Literal[\"cancelled\", \"done\", \"loading\", \"paused\", \"ready\", \"running\", \"scheduled\"] | str"
 
 
@@ -1329,6 +1339,10 @@ class Organization(TypedDict):
     """An organization."""
     id: str
     name: str
+    campaignMessages: int | None
+    """As `messages` of the rules for campaigns."""
+    campaignDays: int | None
+    sharedOptOuts: bool
     units: int
     """How many units of it you see."""
     createdAt: str | None

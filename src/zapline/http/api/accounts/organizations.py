@@ -54,11 +54,27 @@ class NewOrganization(RequestBody, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 
 
+class CampaignRules(RequestBody, frozen=True):
+    """Body of ``PUT /organizations/{organization}/campaign-rules``."""
+
+    messages: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)] | None,
+        Meta(description="So many messages of campaigns reach one person at most; null: no limit."),
+    ]
+    days: Annotated[Annotated[int, Meta(ge=1, le=365)] | None, Meta(description="In so many days.")]
+    shared_opt_outs: Annotated[
+        bool, Meta(description="Whoever wants no campaigns of one unit gets none of the others.")
+    ] = True
+
+
 class OrganizationBody(ResponseBody, frozen=True, kw_only=True):
     """An organization."""
 
     id: UUID
     name: str
+    campaign_messages: Annotated[int | None, Meta(description="As `messages` of the rules for campaigns.")]
+    campaign_days: int | None
+    shared_opt_outs: bool
     units: Annotated[int, Meta(description="How many units of it you see.")]
     created_at: Timestamp | None
 
@@ -84,6 +100,16 @@ _RENAME = RouteDoc(
     body=NewOrganization,
     errors={"invalid_organization": 422},
     example=_EXAMPLE,
+)
+_RULES = RouteDoc(
+    "Say how often the units of an organization write to one person, and whether they share opt-outs",
+    {200: OrganizationBody},
+    body=CampaignRules,
+    errors={"invalid_organization": 422},
+    example={"messages": 2, "days": 7, "sharedOptOuts": True},
+    detail="""\
+Messages of campaigns of all its units are counted, when a recipient's turn comes; who has had as many as the limit is
+skipped (`frequency_cap`).""",
 )
 _DELETE = RouteDoc(
     "Delete an organization that has no units, and its tokens", {204: None}, errors={"organization_in_use": 409}
@@ -114,6 +140,8 @@ class OrganizationRoutes:
         routes.add("GET", "/organizations", "list_organizations", self.list, Access.ADMIN, _LIST)
         routes.add("GET", PATH, "get_organization", self.get, Access.READ, _GET)
         routes.add("PATCH", PATH, "rename_organization", self.rename, Access.ADMIN, _RENAME)
+        rules = f"{PATH}/campaign-rules"
+        routes.add("PUT", rules, "set_organization_campaign_rules", self.set_rules, Access.ADMIN, _RULES)
         routes.add("DELETE", PATH, "delete_organization", self.delete, Access.ADMIN, _DELETE)
         routes.add("PUT", unit, "add_organization_unit", self.add_unit, Access.ADMIN, _ADD)
         routes.add("DELETE", unit, "remove_organization_unit", self.remove_unit, Access.ADMIN, _REMOVE)
@@ -142,6 +170,14 @@ class OrganizationRoutes:
         renamed = await self._organizations.rename(organization, (await read_body(NewOrganization)).name)
         add_audit_detail(name=renamed.name)
         return json_response(_body(renamed))
+
+    async def set_rules(self, organization: UUID) -> Response:
+        body = await read_body(CampaignRules)
+        changed = await self._organizations.set_campaign_rules(
+            organization, body.messages, body.days, shared_opt_outs=body.shared_opt_outs
+        )
+        add_audit_detail(messages=body.messages, days=body.days, sharedOptOuts=body.shared_opt_outs)
+        return json_response(_body(changed))
 
     async def delete(self, organization: UUID) -> Response:
         await self._organizations.delete(organization)

@@ -66,6 +66,7 @@ ACTIONS: Mapping[str, str] = {
     "revoke_own_token": N_("Revoked a token of one's own"),
     "create_organization": N_("Made an organization"),
     "rename_organization": N_("Renamed an organization"),
+    "set_organization_campaign_rules": N_("Set an organization's rules for campaigns"),
     "delete_organization": N_("Removed an organization"),
     "add_organization_unit": N_("Put a unit into an organization"),
     "remove_organization_unit": N_("Took a unit out of an organization"),

@@ -70,6 +70,7 @@ SKIP_REASONS: Mapping[str, str] = {
     "too_long": N_("The text would be too long for WhatsApp."),
     "not_on_whatsapp": N_("WhatsApp says that the number is not there."),
     "opted_out": N_("The contact wants no campaigns."),
+    "frequency_cap": N_("The organization has written to the contact as often as it may."),
 }
 _CONFIRMATIONS: Mapping[CampaignCommand, str] = {
     CampaignCommand.START: N_("The campaign is started."),

@@ -50,6 +50,7 @@ class OrganizationPages:
         self._layout.post(_BASE, "create_organization", self.create)
         self._layout.get(_PATH, "organization", self.show_one)
         self._layout.post(f"{_PATH}/name", "rename_organization", self.rename)
+        self._layout.post(f"{_PATH}/campaign-rules", "set_organization_campaign_rules", self.set_rules)
         self._layout.post(f"{_PATH}/delete", "delete_organization", self.delete)
         self._layout.post(f"{_PATH}/units", "add_organization_unit", self.add_unit)
         self._layout.post(f"{_PATH}/units/<uuid:unit>/remove", "remove_organization_unit", self.remove_unit)
@@ -80,6 +81,16 @@ class OrganizationPages:
         name = (await read_form()).text("name", 300)
         change = partial(self._organizations.rename, organization, name)
         return await self._perform("rename_organization", organization, change, _("Saved."))
+
+    async def set_rules(self, organization: UUID) -> Response:
+        form = await read_form()
+        try:
+            messages, days = form.integer("messages", 1, 1000), form.integer("rule-days", 1, 365)
+        except Problem as refused:
+            return await self._page(await self._find(organization), error=refusal_text(refused))
+        shared = form.checked("shared")
+        change = partial(self._organizations.set_campaign_rules, organization, messages, days, shared_opt_outs=shared)
+        return await self._perform("set_organization_campaign_rules", organization, change, _("Saved."))
 
     async def delete(self, organization: UUID) -> Response:
         try:
