@@ -43,6 +43,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
+from zapline.supervisors.accounts.people import People
 from zapline.supervisors.alarms.alarm_commands import AlarmCommands, TargetPolicy
 from zapline.supervisors.alarms.channels import Channels, SiblingLines
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
@@ -297,6 +298,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             pool=api_pool,
             identity=identity,
             audit=AuditLog(engine_pool),
+            people=People(engine_pool, identity),
             organizations=Organizations(engine_pool, commands.find, access_changed),
             auth=AuthPolicy(hasher=HASHER),
             outgoing=outgoing,

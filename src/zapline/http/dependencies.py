@@ -13,6 +13,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
+from zapline.supervisors.accounts.people import People
 from zapline.supervisors.alarms.alarm_commands import AlarmCommands
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.conversations.quick_replies import QuickReplies
@@ -49,6 +50,7 @@ class Dependencies:
     identity: Authentication
     audit: AuditLog
     organizations: Organizations
+    people: People
     searches: SearchPlaces = field(default_factory=SearchPlaces)
     """Shared by the API and the console, which search by the same pool."""
     auth: AuthPolicy = field(default_factory=AuthPolicy)

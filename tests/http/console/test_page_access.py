@@ -12,7 +12,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.principals import Principal, Role
 from zapline.http.console.access.page_access import Needs, stated_needs
 
-OPEN = {"asset", "sign_in", "sign_in_form", "preferences"}
+OPEN = {"asset", "sign_in", "sign_in_form", "preferences", "invitation", "accept_invitation"}
 ADMINS_ALONE = re.compile(
     r"/console/(people|alarms|organizations|servers|audit|units/new|part/servers)\b"
     r"|/console/units/<uuid:unit>/(privacy|tokens|archive|rotate-secret|move|webhook-registration|line-settings/proxy)\b"

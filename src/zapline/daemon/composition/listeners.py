@@ -18,6 +18,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
+from zapline.supervisors.accounts.people import People
 from zapline.supervisors.conversations.quick_replies import QuickReplies
 from zapline.supervisors.directory.contact_pictures import ContactPictures
 from zapline.supervisors.directory.group_members import GroupMembers
@@ -52,6 +53,7 @@ def http_listeners(
         pool=api_pool,
         identity=identity,
         audit=audit,
+        people=People(core.pool, identity),
         organizations=Organizations(core.pool, core.commands.find, access_changed),
         auth=AuthPolicy(trusted=settings.trusted_proxies),
         outgoing=outbound.outgoing,

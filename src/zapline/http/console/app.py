@@ -21,6 +21,8 @@ from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
 from zapline.http.console.access.page_access import Needs, fulfils
 from zapline.http.console.access.seen_units import SeenRoster
 from zapline.http.console.accounts.about import AboutPage
+from zapline.http.console.accounts.invitation import InvitationPage
+from zapline.http.console.accounts.people import PeoplePages
 from zapline.http.console.accounts.preferences import PreferenceForm
 from zapline.http.console.accounts.sign_in import SignInPages, sign_in_path
 from zapline.http.console.framework.counts import TotalsCache
@@ -88,6 +90,8 @@ def _attach_pages(layout: Layout, dependencies: Dependencies, sessions: Password
     PreferenceForm(layout).attach()
     SignInPages(layout, sessions).attach()
     AboutPage(layout).attach()
+    PeoplePages(layout, dependencies.people, dependencies.roster, dependencies.base_url).attach()
+    InvitationPage(layout, dependencies.people, sessions).attach()
     if dependencies.streams is not None:
         colleagues = Colleagues(dependencies.feed) if dependencies.feed is not None else None
         presence = partial(presence_of, colleagues) if colleagues is not None else None

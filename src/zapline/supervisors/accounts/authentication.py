@@ -89,6 +89,10 @@ class Authentication:
         """Query tokens again: another process may have revoked some."""
         self._cache.invalidate()
 
+    def forget_person(self, id: UUID) -> None:
+        """Query a person's tokens again: his rights have changed, or he is kept out."""
+        self._cache.remove(lambda holder: holder.principal.id == id)
+
     def invalidations(self) -> int:
         """A number that grows when tokens may have been revoked: then long-lived streams must check theirs again."""
         return self._cache.invalidations

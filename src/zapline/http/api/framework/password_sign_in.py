@@ -123,6 +123,19 @@ class PasswordSignIn:
         _LOG.info("Signed in", admin=str(admin.id), source=source)
         return opened
 
+    async def open_new_account(
+        self, code: str, password: str, source: str, accept: Callable[[str, str], Awaitable[Principal]]
+    ) -> tuple[str, datetime]:
+        """Make the account of an invitation with ``accept`` (code and hash), and open its first session.
+
+        Raises Problem 429 after too many attempts from there, and what ``accept`` raises.
+        """
+        self._limit_attempts(source, "invitation")
+        hashed = await trio.to_thread.run_sync(self._hasher.hash, password, limiter=self._verifying)
+        person = await accept(code, hashed)
+        await self._audit.record(person.audit_actor(source), "accept_invitation", 200)
+        return await self._identity.open_session(person)
+
     async def _failed(self, admin: Admin | None, source: str) -> Problem:
         _LOG.warning("Sign-in failed", source=source, security=True)
         actor = admin.principal.audit_actor(source) if admin else None

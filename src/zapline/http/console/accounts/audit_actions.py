@@ -7,6 +7,12 @@ from zapline.http.console.framework.translation import N_, _
 ACTIONS: Mapping[str, str] = {
     "sign_in": N_("Signed in"),
     "sign_out": N_("Signed out"),
+    "invite_person": N_("Invited somebody"),
+    "accept_invitation": N_("Accepted an invitation"),
+    "withdraw_invitation": N_("Withdrew an invitation"),
+    "change_rights": N_("Changed a person's role"),
+    "disable_person": N_("Kept a person out"),
+    "enable_person": N_("Let a person in again"),
     "login": N_("Signed in through the API"),
     "logout": N_("Signed out of the API"),
     "create_unit": N_("Made a unit"),

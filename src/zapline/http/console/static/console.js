@@ -35,6 +35,13 @@
   addEventListener("pagehide", () => { leaving = true; });
   addEventListener("pageshow", () => { leaving = false; });
 
+  // The code of an invitation stands behind the #, which browsers send to nobody; it goes from the address at once.
+  for (const field of document.querySelectorAll("[data-from-fragment]")) {
+    if (location.hash.length < 2) continue;
+    field.value = location.hash.slice(1);
+    history.replaceState(null, "", location.pathname);
+  }
+
   // -- live parts ----------------------------------------------------------------------------------------------
 
   const states = new WeakMap();   // element -> {text, fetching, due, fetchedAt, timer, skipped, announced}
