@@ -140,6 +140,7 @@ async def test_health_explains_every_check_and_draws_the_day(api: Any, operator:
     for word in ("Webhooks that failed", "Lines lost", "Database", "reachable", "Uncertain messages", "Checks"):
         assert word in page.visible_text
     assert page.text.count('class="line" d="M') == 4, "one step of the day is drawn in each chart"
+    assert len(re.findall(r"UTC: (?:0|0\.00%|3)</title>", page.text)) == 4, "and told where one points"
     assert "Something needs a look" in page.visible_text
     report = api.health.report(0.0)
     for check in (*report.rates, *report.checks):

@@ -1,7 +1,7 @@
 """Attaches the pages about units, their lines and settings, and about the health and audit of the whole."""
 
 from zapline.http.console.accounts.audit_log import AuditPage
-from zapline.http.console.framework.counts import RateHistory, TotalsCache
+from zapline.http.console.framework.counts import RateHistory, Spans, TotalsCache
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.health.alarms_page import AlarmsPage
 from zapline.http.console.health.health_page import HealthPage
@@ -21,10 +21,13 @@ from zapline.http.console.units.unit_actions import UnitActions
 from zapline.http.console.units.unit_page import UnitPage
 from zapline.http.dependencies import Dependencies
 
+_MARKED = 50
+"""Incidents in a chart of a day, the latest."""
+
 
 def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: TotalsCache) -> None:
     """Attach these pages, without those whose dependencies are missing."""
-    history, commands, pool = RateHistory(dependencies.pool), dependencies.commands, dependencies.pool
+    history, commands, pool = _rate_history(dependencies), dependencies.commands, dependencies.pool
     OverviewPage(layout, dependencies.roster, dependencies.health, totals, history).attach()
     NewUnitPage(layout, commands).attach()
     servers = dependencies.servers
@@ -54,3 +57,15 @@ def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: Totals
         ServersPage(layout, servers).attach()
         MoveUnitPage(layout, commands, servers).attach()
     AuditPage(layout, dependencies.roster, pool).attach()
+
+
+def _rate_history(dependencies: Dependencies) -> RateHistory:
+    """The rates with the incidents that were told, where there are alarms."""
+    alarms = dependencies.alarms
+    if alarms is None:
+        return RateHistory(dependencies.pool)
+
+    async def incidents() -> Spans:
+        return [(past.incident.opened_at, past.incident.closed_at) for past in await alarms.incidents(None, _MARKED)]
+
+    return RateHistory(dependencies.pool, incidents)

@@ -6,7 +6,7 @@ from zapline.domain.alarms.incidents import Seen, Trouble
 from zapline.domain.privacy.masking import mask_text
 from zapline.domain.text import clean_text
 from zapline.supervisors.health.check_result import HealthCheck, Verdict
-from zapline.supervisors.health.line_checks import LineStanding, line_standing, missing_since
+from zapline.supervisors.health.line_checks import missing_since
 from zapline.supervisors.inbound.unit_state import Unit
 
 LINE, CHECK = "line:", "check:"
@@ -32,10 +32,10 @@ def see(
     troubles: dict[str, Trouble] = {}
     unknown: set[str] = set()
     for unit in units:
-        shown, key = unit.shown, line_key(unit)
-        if line_standing(shown) is LineStanding.UNREAD:
-            unknown.add(key)
-        elif shown is not None and shown.connected_at is not None and (since := missing_since(shown)) is not None:
+        if (shown := unit.shown) is None:
+            unknown.add(line_key(unit))
+        elif shown.connected_at is not None and (since := missing_since(shown)) is not None:
+            key = line_key(unit)
             name = mask_text(clean_text(unit.record.name, _NAME_LENGTH))
             troubles[key] = Trouble(key, min(since, now), name, shown.reason.value)
     failing = {check.name for check in checks if _is_worth(check)}

@@ -1,7 +1,7 @@
 """Caches the units' totals and the history of the rates for a few seconds, so that many pages share one query."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -73,18 +73,34 @@ class TotalsCache(_Cache[Mapping[UnitId, UnitTotals]]):
         super().__init__(lambda: unit_totals.load_all_totals(pool), _TOTALS_TTL, {})
 
 
-class RateHistory(_Cache[list[RateSample]]):
-    """The health rates of the last day."""
+Spans = Sequence[tuple[float, float | None]]
+"""When incidents began and ended, in UTC seconds; None: it goes on."""
 
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(lambda: health_samples.list_highest_rates(pool, DAY, STEP), _HISTORY_TTL, [])
+
+async def _no_incidents() -> Spans:
+    return ()
+
+
+class RateHistory(_Cache[tuple[list[RateSample], Spans]]):
+    """The health rates of the last day, and the incidents that were told in it."""
+
+    def __init__(self, pool: Pool, incidents: Callable[[], Awaitable[Spans]] = _no_incidents) -> None:
+        async def load() -> tuple[list[RateSample], Spans]:
+            return await health_samples.list_highest_rates(pool, DAY, STEP), await incidents()
+
+        super().__init__(load, _HISTORY_TTL, ([], ()))
 
     async def charts(self) -> dict[str, Chart]:
         """A chart for each rate, by its name in the health report; an old one while the database is unavailable."""
-        steps, now = await self.read(), time.time()
+        (steps, incidents), now = await self.read(), time.time()
         return {
             name: draw_chart(
-                [(step.at, step.rates[name]) for step in steps], now - DAY, now, STEP, CHART_LIMITS.get(name)
+                [(step.at, step.rates[name]) for step in steps],
+                now - DAY,
+                now,
+                STEP,
+                CHART_LIMITS.get(name),
+                incidents,
             )
             for name in health_samples.COLUMNS
         }

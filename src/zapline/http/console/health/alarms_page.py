@@ -119,7 +119,7 @@ class AlarmsPage:
             incidents=[_incident(past, now) for past in page],
             older=f"{_PATH}?before={page[-1].number}" if len(rows) > _PAGE else None,
             newer=_PATH if before is not None else None,
-            kinds=[(kind.value, _(words)) for kind, words in KINDS.items()],
+            kinds=[(kind.value, _(words)) for kind, words in KINDS.items() if self._can_be(kind)],
             languages=[(each.tag, each.name) for each in LANGUAGES.values()],
             units=[(str(unit.id), unit.record.name) for unit in self._roster.units()],
             typed=typed,
@@ -129,6 +129,9 @@ class AlarmsPage:
             most=MAX_TARGET,
             own_path=_PATH,
         )
+
+    def _can_be(self, kind: DestinationKind) -> bool:
+        return kind is not DestinationKind.EMAIL or self._alarms.has_mail
 
     def _view(self, to: Destination) -> dict[str, Any]:
         names = [unit.record.name for id in to.units if (unit := self._roster.get(id)) is not None]

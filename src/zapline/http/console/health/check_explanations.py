@@ -1,13 +1,14 @@
 """Explains the checks of the health report in the operator's language: what each means and what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zapline.domain.ids import UnitId
 from zapline.domain.privacy.masking import sanitize_error
 from zapline.http.console.framework.counts import RateHistory
-from zapline.http.console.framework.formatting import number, percent
+from zapline.http.console.framework.formatting import clock_time, number, percent
+from zapline.http.console.framework.sparkline import Band, Chart
 from zapline.http.console.framework.translation import N_, _
 from zapline.supervisors.health.check_result import HealthCheck, Verdict
 from zapline.supervisors.health.health_report import HealthReport
@@ -292,8 +293,36 @@ async def rate_values(report: HealthReport, history: RateHistory, roster: Roster
     return {
         "verdict": report.verdict.value,
         "verdict_text": _(VERDICT_SENTENCES[report.verdict]),
-        "rates": [(describe_check(rate, roster), charts[rate.name]) for rate in report.rates],
+        "rates": [(describe_check(rate, roster), _describe_chart(rate, charts[rate.name])) for rate in report.rates],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class ChartView:
+    """A chart as a page shows it. ``scale``: what its upper end stands for; bands are (x, width, text)."""
+
+    chart: Chart
+    scale: str
+    bands: Sequence[tuple[float, float, str]]
+    incidents: Sequence[tuple[float, float, str]]
+
+
+def _describe_chart(rate: HealthCheck, chart: Chart) -> ChartView:
+    explanation = CHECK_EXPLANATIONS.get(rate.name)
+    form = explanation.form if explanation is not None else "count"
+
+    def words(value: float) -> str:
+        return percent(value, 2) if form == "percent" else number(value)
+
+    def times(band: Band) -> str:
+        return f"{clock_time(band.start)}–{clock_time(band.end)} UTC"
+
+    return ChartView(
+        chart,
+        words(chart.top),
+        [(band.x, band.width, f"{times(band)}: {words(band.value)}") for band in chart.bands],
+        [(band.x, band.width, _("Alarm: {what}", what=times(band))) for band in chart.incidents],
+    )
 
 
 def _value(check: HealthCheck, form: str) -> str:
