@@ -76,6 +76,7 @@ def test_the_commands_are_those_that_operators_were_promised() -> None:
     assert names >= {f"servers {verb}" for verb in ("list", "add", "change", "pause", "resume", "remove")}
     assert names >= {"units move"} | {f"alarms {verb}" for verb in ("list", "add", "remove", "test")}
     assert names >= {"admin disable", "admin enable", "tokens mint", "tokens list", "tokens revoke"}
+    assert names >= {"ceilings show", "ceilings set"}
     assert names >= {f"organizations {verb}" for verb in ("add", "list", "add-unit", "remove-unit", "mint", "revoke")}
 
 

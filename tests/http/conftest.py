@@ -44,6 +44,7 @@ from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.accounts.people import People
+from zapline.supervisors.accounts.tenant_ceilings import TenantCeilings
 from zapline.supervisors.alarms.alarm_commands import AlarmCommands, TargetPolicy
 from zapline.supervisors.alarms.channels import Channels, SiblingLines
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
@@ -300,6 +301,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             audit=AuditLog(engine_pool),
             people=People(engine_pool, identity),
             organizations=Organizations(engine_pool, commands.find, access_changed),
+            ceilings=TenantCeilings(engine_pool, identity.invalidate_cache),
             auth=AuthPolicy(hasher=HASHER),
             outgoing=outgoing,
             campaigns=Campaigns(engine_pool, feeder, commands.find, erasure_key=ERASURE_KEY, checks=checks),

@@ -8,7 +8,7 @@ import typer
 
 import zapline
 from zapline.daemon.commands import alarms, backup, database, dead_letters, nodes, privacy, reconcile, servers, units
-from zapline.daemon.commands.accounts import admins, organizations, tokens
+from zapline.daemon.commands.accounts import admins, ceilings, organizations, tokens
 from zapline.daemon.commands.terminal import FAILED, AsJson, command_group, echo, echo_json, echo_table
 
 app = command_group(
@@ -33,6 +33,7 @@ def options(
 
 app.add_typer(units.app, name="units")
 app.add_typer(nodes.app, name="nodes")
+app.add_typer(ceilings.app, name="ceilings")
 app.add_typer(organizations.app, name="organizations")
 app.add_typer(servers.app, name="servers")
 app.add_typer(alarms.app, name="alarms")

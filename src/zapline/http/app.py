@@ -6,6 +6,8 @@ from quart import Response
 from quart_trio import QuartTrio
 
 from zapline.http.api.accounts.audit_log import AuditLogRoutes
+from zapline.http.api.accounts.ceilings import PROBLEMS as CEILING_PROBLEMS
+from zapline.http.api.accounts.ceilings import CeilingRoutes
 from zapline.http.api.accounts.organization_tokens import OrganizationTokenRoutes
 from zapline.http.api.accounts.organizations import PROBLEMS as ORGANIZATION_PROBLEMS
 from zapline.http.api.accounts.organizations import OrganizationRoutes
@@ -84,7 +86,7 @@ def create_app(deps: Dependencies) -> App:
     app.config["BODY_TIMEOUT"] = _BODY_SECONDS
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # no redirects by the router
-    accounts = {**ORGANIZATION_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS}
+    accounts = {**CEILING_PROBLEMS, **ORGANIZATION_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS}
     units = {**UNIT_PROBLEMS, **SERVER_PROBLEMS, **DIRECTORY_PROBLEMS, **CHANGE_PROBLEMS, **REPLY_PROBLEMS}
     install_error_handlers(app, {**PROBLEMS, **units, **accounts, **HOOK_PROBLEMS, **ALARM_PROBLEMS})
     sign_in = PasswordSignIn(deps.identity, deps.audit, deps.auth)  # shared, so that both count the same attempts
@@ -98,18 +100,20 @@ def create_app(deps: Dependencies) -> App:
     app.after_request(add_security_headers)
     api: App = shield_last_message(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
     if deps.outgoing is not None:
-        api = answer_first(SendEndpoint(deps.identity, deps.commands, deps.outgoing), api)
+        api = answer_first(SendEndpoint(deps.identity, deps.limits, deps.commands, deps.outgoing), api)
     return combine_apps(api, ConsoleOnDemand(deps, sign_in))
 
 
 def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None:
     """Register the routes. A dependency that is None has no routes."""
     routes, commands, pool = RouteTable(app), deps.commands, deps.pool
-    auth = AuthenticationRoutes(deps.identity, deps.audit, sign_in, deps.auth)
+    auth = AuthenticationRoutes(deps.identity, deps.audit, sign_in, deps.auth, deps.limits)
     auth.attach(app, routes)
     install_request_validation(app, routes)
     install_audit_trail(app, deps.audit)
     TokenRoutes(commands, deps.identity).attach(routes)
+    if deps.ceilings is not None:
+        CeilingRoutes(deps.ceilings).attach(routes)
     OrganizationRoutes(deps.organizations, pool).attach(routes)
     OrganizationTokenRoutes(deps.organizations, deps.identity).attach(routes)
     OrganizationUnitRoutes(deps.roster, pool).attach(routes)

@@ -14,6 +14,8 @@ from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.accounts.people import People
+from zapline.supervisors.accounts.request_limits import RequestLimits
+from zapline.supervisors.accounts.tenant_ceilings import TenantCeilings
 from zapline.supervisors.alarms.alarm_commands import AlarmCommands
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.conversations.quick_replies import QuickReplies
@@ -51,6 +53,10 @@ class Dependencies:
     audit: AuditLog
     organizations: Organizations
     people: People
+    ceilings: TenantCeilings | None = None
+    """What tenants' tokens may set at most."""
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    """How many requests each token makes."""
     searches: SearchPlaces = field(default_factory=SearchPlaces)
     """Shared by the API and the console, which search by the same pool."""
     auth: AuthPolicy = field(default_factory=AuthPolicy)

@@ -70,3 +70,18 @@ def test_an_organization_gets_units_and_a_token_which_is_printed_once(database: 
         assert "zapline organizations list" in run(*command).stderr
     assert "zapline organizations list" in run("tokens", "rede").stderr
     assert run("add", " ").exit_code == 1
+    ceilings(*("set", "--tokens", "3", "--requests-per-minute", "600", "--gap-seconds", "0"))
+    assert run("mint", ours, *scopes).exit_code == 0
+    limited = json.loads(run("mint", ours, *scopes, "--requests-per-minute", "7").output)
+    assert limited["requestsPerMinute"] == 7
+    assert "revoke one first" in run("mint", ours, *scopes).stderr
+    assert ceilings("show", "--json")["requestsPerMinute"] == 600
+    left = ceilings("set", "--none", "tokens", "--none", "requests-per-minute", "--json")
+    assert {name: value for name, value in left.items() if value is not None} == {"gapSeconds": 0}
+    assert CliRunner().invoke(app, ["ceilings", "set", "--none", "everything"]).exit_code == 2
+
+
+def ceilings(*args: str) -> dict[str, object]:
+    answer = CliRunner().invoke(app, ["ceilings", *args])
+    assert answer.exit_code == 0, answer.output
+    return json.loads(answer.output) if "--json" in args else {}

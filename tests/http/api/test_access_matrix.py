@@ -73,6 +73,7 @@ ADMIN = {
     "set_organization_campaign_rules",
     *("add_organization_unit", "remove_organization_unit"),
     *("mint_organization_token", "list_organization_tokens", "revoke_organization_token"),
+    *("get_ceilings", "put_ceilings"),
     *("list_dead_letters", "replay_dead_letter", "list_audit"),
     *("erase_person", "list_erasures", "get_erasure", "export_person"),
     *("list_alarm_destinations", "add_alarm_destination", "remove_alarm_destination", "test_alarm_destination"),

@@ -20,6 +20,7 @@ ENGINE_ALONE = {
     "admins",
     "access_tokens",
     *("alarm_destinations", "alarm_incidents", "alarm_notices"),
+    "ceilings",
     "control_requests",
     "erased_people",
     "evolution_servers",

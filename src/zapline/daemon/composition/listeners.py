@@ -19,6 +19,7 @@ from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.accounts.people import People
+from zapline.supervisors.accounts.tenant_ceilings import TenantCeilings
 from zapline.supervisors.conversations.quick_replies import QuickReplies
 from zapline.supervisors.directory.contact_pictures import ContactPictures
 from zapline.supervisors.directory.group_members import GroupMembers
@@ -55,6 +56,7 @@ def http_listeners(
         audit=audit,
         people=People(core.pool, identity),
         organizations=Organizations(core.pool, core.commands.find, access_changed),
+        ceilings=TenantCeilings(core.pool, identity.invalidate_cache),
         auth=AuthPolicy(trusted=settings.trusted_proxies),
         outgoing=outbound.outgoing,
         campaigns=outbound.campaigns,

@@ -6,6 +6,7 @@ from zapline.http.console.framework.layout import Layout
 from zapline.http.console.health.alarms_page import AlarmsPage
 from zapline.http.console.health.health_page import HealthPage
 from zapline.http.console.health.servers_page import ServersPage
+from zapline.http.console.settings.ceilings import CeilingsPage
 from zapline.http.console.settings.crm_webhooks import CrmWebhookPages
 from zapline.http.console.settings.line_settings import LineSettingsPage
 from zapline.http.console.settings.opt_outs import OptOutsPage
@@ -45,6 +46,8 @@ def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: Totals
         OptOutsPage(layout, commands, dependencies.campaigns, pool).attach()
     TokensPage(layout, commands, dependencies.identity).attach()
     identity, roster = dependencies.identity, dependencies.roster
+    if dependencies.ceilings is not None:
+        CeilingsPage(layout, dependencies.ceilings).attach()
     OrganizationPages(layout, dependencies.organizations, identity, roster, pool).attach()
     if dependencies.hooks is not None:
         CrmWebhookPages(layout, commands, dependencies.hooks, pool).attach()

@@ -32,10 +32,16 @@ class NewToken:
     organization: UUID | None = None
     units: frozenset[UnitId] | None = None
     """Of an organization's token: the units that it opens; None: all, also those that are added later."""
+    requests_per_minute: int | None = None
+    """Of a token of units; None: as the ceilings say."""
 
 
 class AdminLockedOut(LocalError):
     """The administrator is disabled, or has changed the password."""
+
+
+class TooManyTokens(LocalError):
+    """The unit or the organization has as many valid tokens as the operator lets it have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,8 @@ class TokenRecord:
     organization: UUID | None
     units: tuple[UnitId, ...] | None
     """Of an organization's token; None: all of them."""
+    requests_per_minute: int | None
+    """Its own limit; None: as the ceilings say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,8 @@ class TokenHolder:
     used_at: float
     idle: int | None
     expires_at: float | None
+    requests_per_minute: int | None = None
+    """None: as many as it likes."""
 
     def valid(self, now: float, used_at: float) -> bool:
         """Whether the token is still valid, if it was last used at ``used_at``."""
@@ -75,11 +85,14 @@ class TokenHolder:
 
 
 async def insert_token(conn: Connection, digest: bytes, grant: NewToken) -> TokenRecord:
-    """Store a new token's digest. Raises AdminLockedOut, and StatementFailed for a missing unit.
+    """Store a new token's digest, in a transaction. Raises AdminLockedOut, TooManyTokens, and StatementFailed for a
+    missing unit.
 
     A transaction that changes the password or disables the administrator, and revokes all tokens, also revokes
     this one, or it is not stored.
     """
+    if grant.admin is None:
+        await _SQL.one(conn, "lock_ceilings")
     row = await _SQL.one(
         conn,
         "insert_token",
@@ -95,7 +108,10 @@ async def insert_token(conn: Connection, digest: bytes, grant: NewToken) -> Toke
         idle_seconds=grant.idle,
         seconds=grant.lasts,
         password_hash=grant.password_hash,
+        requests_per_minute=grant.requests_per_minute,
     )
+    if row is None and grant.admin is None:
+        raise TooManyTokens("there are as many valid tokens as the operator lets there be; revoke one first")
     if row is None:
         raise AdminLockedOut("this administrator may not come in any more")
     return _record(row)
@@ -108,7 +124,7 @@ async def find_holder(conn: Connection, digest: bytes, used_at: float | None) ->
         return None
     expires_at = row.expires_at.timestamp() if row.expires_at is not None else None
     used, kind = row.used_at.timestamp(), TokenKind(row.kind)
-    return TokenHolder(row.id, kind, _principal(row, kind), used, row.idle_seconds, expires_at)
+    return TokenHolder(row.id, kind, _principal(row, kind), used, row.idle_seconds, expires_at, row.requests_per_minute)
 
 
 def _principal(row: Any, kind: TokenKind) -> Principal:
@@ -201,6 +217,6 @@ async def prune_tokens(conn: Connection, days: int) -> int:
 
 
 def _record(row: Any) -> TokenRecord:
-    id, kind, unit, scopes, *rest, units = row
-    rest.append(tuple(map(UnitId, units)) if units is not None else None)
-    return TokenRecord(id, TokenKind(kind), unit, tuple(Scope(scope) for scope in scopes), *rest)
+    id, kind, unit, scopes, *rest, units, per_minute = row
+    rest += (tuple(map(UnitId, units)) if units is not None else None, per_minute)
+    return TokenRecord(id, TokenKind(kind), unit, tuple(map(Scope, scopes)), *rest)

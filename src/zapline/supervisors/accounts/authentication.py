@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import time
 from uuid import UUID
@@ -115,11 +115,21 @@ class Authentication:
         return await self._open(admin, TokenKind.ADMIN, label, days * 86400.0, self._lifetimes.machine_idle)
 
     async def mint_unit_token(
-        self, unit: UnitId, label: str, scopes: frozenset[Scope], created_by: str, days: int | None
+        self,
+        unit: UnitId,
+        label: str,
+        scopes: frozenset[Scope],
+        created_by: str,
+        days: int | None,
+        per_minute: int | None = None,
     ) -> IssuedToken:
-        """Issue a bearer token of an existing unit; ``days`` None: it does not expire."""
-        lasts = days * 86400.0 if days is not None else None
-        return await self._issue(NewToken(TokenKind.UNIT, label, created_by, unit=unit, scopes=scopes, lasts=lasts))
+        """Issue a bearer token of an existing unit; ``days`` None: it does not expire. Raises TooManyTokens.
+
+        ``per_minute``: requests that it may make; None: as the ceilings say.
+        """
+        lasts, kind = days * 86400.0 if days is not None else None, TokenKind.UNIT
+        grant = NewToken(kind, label, created_by, unit=unit, scopes=scopes, lasts=lasts, requests_per_minute=per_minute)
+        return await self._issue(grant)
 
     async def mint_organization_token(
         self,
@@ -129,12 +139,16 @@ class Authentication:
         units: frozenset[UnitId] | None,
         created_by: str,
         days: int | None,
+        per_minute: int | None = None,
     ) -> IssuedToken:
-        """Issue a bearer token of an existing organization for these of its units; None: all, also later ones."""
+        """Issue a bearer token of an existing organization for these of its units; None: all, also later ones.
+
+        ``per_minute``: requests that it may make; None: as the ceilings say. Raises TooManyTokens.
+        """
         lasts = days * 86400.0 if days is not None else None
-        kind = TokenKind.ORGANIZATION
-        grant = NewToken(kind, label, created_by, scopes=scopes, lasts=lasts, organization=organization, units=units)
-        return await self._issue(grant)
+        kind, owner = TokenKind.ORGANIZATION, organization
+        grant = NewToken(kind, label, created_by, scopes=scopes, lasts=lasts, organization=owner, units=units)
+        return await self._issue(replace(grant, requests_per_minute=per_minute))
 
     async def _open(
         self, admin: Principal, kind: TokenKind, label: str, lasts: float, idle: int, password_hash: str | None = None
@@ -146,7 +160,7 @@ class Authentication:
 
     async def _issue(self, grant: NewToken) -> IssuedToken:
         token = new_token()
-        async with self._pool.connection() as conn:
+        async with self._pool.connection() as conn, conn.transaction():
             return IssuedToken(token, await access_tokens.insert_token(conn, digest_secret(token), grant))
 
     async def unit_tokens(self, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int) -> list[TokenRecord]:

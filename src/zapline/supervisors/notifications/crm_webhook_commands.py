@@ -14,6 +14,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.network_addresses import InvalidMediaUrl, parse_media_url, refusal_reason
 from zapline.domain.text import Sentence
 from zapline.sql.accounts import organizations
+from zapline.sql.accounts.ceilings import load_ceilings
 from zapline.sql.notifications import crm_webhooks, event_replay
 from zapline.sql.notifications.crm_webhooks import (
     Hook,
@@ -41,6 +42,10 @@ _LOG = structlog.get_logger(scope="Hooks")
 
 class UnknownHook(LocalError):
     """The unit or the organization has no such hook."""
+
+
+class HooksAboveCeiling(LocalError):
+    """The unit or the organization has as many hooks as the operator lets its tokens make."""
 
 
 class HookOwnerGone(UnknownHook):
@@ -79,7 +84,7 @@ class DeliveryPending(LocalError):
 class AskedHook:
     """A hook as somebody asks for it. ``units``: of an organization's; None: all that the caller's token opens.
 
-    ``made_by``: of a unit's, the organization whose token asks.
+    ``made_by``: of a unit's, the organization whose token asks. ``for_tenant``: a token of units asks.
     """
 
     url: str
@@ -87,6 +92,7 @@ class AskedHook:
     units: Sequence[UnitId] | None = None
     headers: Mapping[str, str] | None = None
     made_by: UUID | None = None
+    for_tenant: bool = False
 
 
 class CrmWebhooks:
@@ -122,7 +128,8 @@ class CrmWebhooks:
     async def create(self, owner: HookOwner, asked: AskedHook) -> tuple[Hook, str]:
         """Create a hook; return it and its new secret.
 
-        Raises UnknownUnit, InvalidHookUrl, InvalidHeader, HookUnitElsewhere, HookOwnerGone, TooManyHooks.
+        Raises UnknownUnit, InvalidHookUrl, InvalidHeader, HookUnitElsewhere, HookOwnerGone, TooManyHooks,
+        HooksAboveCeiling.
         """
         self._check_owner(owner)
         url, id = self._check_url(asked.url), self._new_id()
@@ -130,7 +137,11 @@ class CrmWebhooks:
         new = NewHook(id, url, sorted(set(asked.events)), _units_of(owner, asked.units), headers, asked.made_by)
         async with self._pool.connection() as conn, conn.transaction():
             await _hold(conn, owner, asked)
-            if not await crm_webhooks.insert_hook(conn, owner, new, MAX_HOOKS):
+            most = (await load_ceilings(conn)).most_hooks(MAX_HOOKS) if asked.for_tenant else MAX_HOOKS
+            if not await crm_webhooks.insert_hook(conn, owner, new, most):
+                if most < MAX_HOOKS:
+                    what = Sentence("the operator lets tokens make hooks until there are {limit}", limit=most)
+                    raise HooksAboveCeiling(what)
                 raise TooManyHooks(Sentence("there are at most {limit} hooks", limit=MAX_HOOKS))
             hook = await crm_webhooks.find_hook(conn, owner, id)
         assert hook is not None

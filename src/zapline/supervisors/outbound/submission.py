@@ -11,8 +11,11 @@ import structlog
 from zapline.domain.errors import DatabaseUnavailable, LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File
+from zapline.domain.outbox.pacing import PaceLimits
 from zapline.domain.outbox.work_states import WorkState
+from zapline.domain.tenants.ceilings import Pace
 from zapline.domain.text import Sentence
+from zapline.sql.accounts.ceilings import load_ceilings
 from zapline.sql.conversations.conversations import TrackedMessage, get_message, queued_message
 from zapline.sql.outbound import outbox, uncertain_sends, unit_pace, uploads
 from zapline.sql.outbound.unit_pace import PaceSettings
@@ -224,9 +227,17 @@ class Submissions:
                     raise UploadsFull("the unit keeps as many files as it may; those that nothing needs go after a day")
         return id, upload
 
-    async def set_pace(self, unit: UnitId, limits: PaceSettings) -> None:
-        """Replace the unit's own limits; its sender applies them from its next message on."""
-        async with self._pool.connection() as conn:
+    async def set_pace(self, unit: UnitId, limits: PaceSettings, *, for_tenant: bool = False) -> None:
+        """Replace the unit's own limits; its sender applies them from its next message on.
+
+        ``for_tenant``: a token of units asks. Raises AboveCeiling then, for what the operator does not let it set.
+        """
+        async with self._pool.connection() as conn, conn.transaction():
+            present = await unit_pace.read_pace(conn, unit) if for_tenant else None
+            if present is not None:
+                before = Pace(present.per_minute, present.burst, present.gap, *_rest_of(present))
+                wanted = Pace(limits.per_minute, limits.burst, limits.gap_seconds, *_rest_of(limits))
+                (await load_ceilings(conn)).check_pace(wanted, before)
             await unit_pace.store_pace(conn, unit, limits)
         self._reload_pace(unit)
 
@@ -262,3 +273,7 @@ class Submissions:
         if state is None:
             raise UnknownMessage("the unit has no such message")
         return _STATE_WORDS[state]
+
+
+def _rest_of(limits: PaceSettings | PaceLimits) -> tuple[float, int | None]:
+    return limits.campaign_seconds, limits.daily_cap

@@ -242,3 +242,40 @@ async def test_a_new_password_ends_what_the_old_one_opened(api: Any) -> None:
 async def test_a_token_of_a_unit_that_is_not_there_is_not_made(api: Any) -> None:
     refused = await api.post(f"/units/{UnitId(uuid4())}/tokens", {"label": "x", "scopes": ["read"]}, 404)
     assert refused["code"] == "unit_not_found"
+
+
+async def test_a_token_is_told_how_many_requests_it_has_left_and_refused_beyond(api: Any) -> None:
+    unit = await api.add_unit()
+    path = f"/units/{unit.id}"
+    body = {"label": "CRM", "scopes": ["read", "send"], "requestsPerMinute": 3}
+    minted = await api.post(f"{path}/tokens", body, 201)
+    assert minted["requestsPerMinute"] == 3
+    mine, message = bearer(minted["token"]), {"clientMessageId": "a", "to": "+5511999990007", "text": "oi"}
+    answers = [
+        await api.client.get(path, headers=mine),
+        await api.client.post(f"{path}/messages", json=message, headers=mine),
+        await api.client.post(f"{path}/pause", headers=mine),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 202, 403]
+    assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"token";q=3;w=60'}
+    left = [int(answer.headers["RateLimit"].partition(";r=")[2].partition(";t=")[0]) for answer in answers]
+    assert left[0] == 2
+    assert all(0 <= some <= 2 for some in left), "on a slow machine some have come back"
+    refused = []
+    with trio.fail_after(120):
+        while len(refused) < 2:
+            ask = api.client.post(f"{path}/messages", json=message, headers=mine)
+            answer = await (ask if refused else api.client.get(path, headers=mine))
+            if answer.status_code == 429:
+                refused.append(answer)
+    for answer in refused:
+        assert (answer.json()["code"], answer.json()["retryable"]) == ("too_many_requests", True)
+        assert answer.headers["RateLimit"].startswith('"token";r=0;t=')
+        assert 1 <= int(answer.headers["Retry-After"]) <= 20
+    free = await api.client.get(path)
+    assert (free.status_code, "RateLimit" in free.headers) == (200, False), "an administrator's are not counted"
+    other = (await api.identity.mint_unit_token(unit.id, "t", frozenset({Scope.READ}), "test", None)).token
+    answer = await api.client.get(path, headers=bearer(other))
+    assert (answer.status_code, "RateLimit" in answer.headers) == (200, False)
+    listed = (await api.get(f"{path}/tokens"))["items"]
+    assert {row["label"]: row["requestsPerMinute"] for row in listed} == {"CRM": 3, "t": None}

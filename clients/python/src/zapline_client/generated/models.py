@@ -245,6 +245,26 @@ class CampaignTold(TypedDict):
 CampaignWindow = TypedDict("CampaignWindow", {"from": "str", "until": "str"})
 
 
+class Ceilings(TypedDict):
+    """What the operator lets tenants set; null: no ceiling."""
+    perMinute: float | None
+    """Messages a minute that a token may set at most."""
+    burst: int | None
+    """Messages at once that a token may set at most."""
+    gapSeconds: float | None
+    """Seconds between two messages to one recipient that a token may set at least."""
+    campaignSeconds: float | None
+    """Seconds between two messages of campaigns that a token may set at least."""
+    dailyCap: int | None
+    """Messages a day that a token may set at most."""
+    hooks: int | None
+    """Hooks of a unit, or of an organization, up to which its tokens may make more."""
+    tokens: int | None
+    """Valid tokens that a unit, or an organization, may have, whoever makes them."""
+    requestsPerMinute: int | None
+    """Requests a minute of each token of units that has no limit of its own."""
+
+
 class Check(TypedDict):
     """A value, what is expected of it, and the verdict."""
     value: float
@@ -980,6 +1000,8 @@ class Minted(TypedDict):
     idleSeconds: int | None
     """Seconds without use after which it ends."""
     revokedAt: str | None
+    requestsPerMinute: int | None
+    """Requests a minute that the token may make; null: as the installation's ceilings say."""
     token: str
 
 
@@ -1067,6 +1089,26 @@ class NewCampaign(TypedDict):
     """Your key for this campaign; repeating it is safe."""
     start: NotRequired[bool]
     """Start it at once, or at `startAt`."""
+
+
+class NewCeilings(TypedDict):
+    """The ceilings as they shall be; null, or left out: none."""
+    perMinute: NotRequired[float | None]
+    """Messages a minute that a token may set at most."""
+    burst: NotRequired[int | None]
+    """Messages at once that a token may set at most."""
+    gapSeconds: NotRequired[float | None]
+    """Seconds between two messages to one recipient that a token may set at least."""
+    campaignSeconds: NotRequired[float | None]
+    """Seconds between two messages of campaigns that a token may set at least."""
+    dailyCap: NotRequired[int | None]
+    """Messages a day that a token may set at most."""
+    hooks: NotRequired[int | None]
+    """Hooks of a unit, or of an organization, up to which its tokens may make more."""
+    tokens: NotRequired[int | None]
+    """Valid tokens that a unit, or an organization, may have, whoever makes them."""
+    requestsPerMinute: NotRequired[int | None]
+    """Requests a minute of each token of units that has no limit of its own."""
 
 
 class NewHook(TypedDict):
@@ -1206,6 +1248,8 @@ class NewOrganizationToken(TypedDict):
     unitIds: NotRequired[Sequence[str | UUID] | None]
     """The units that it opens, as long as they are in the organization; null: all, later ones too."""
     expiresInDays: NotRequired[int | None]
+    requestsPerMinute: NotRequired[int | None]
+    """Requests a minute that the token may make; null: as the installation's ceilings say."""
 
 
 class NewPace(TypedDict):
@@ -1300,6 +1344,8 @@ class NewUnitToken(TypedDict):
     scopes: Sequence[Scope]
     """What it may do."""
     expiresInDays: NotRequired[int | None]
+    requestsPerMinute: NotRequired[int | None]
+    """Requests a minute that the token may make; null: as the installation's ceilings say."""
 
 
 class Nothing(TypedDict):
@@ -2011,6 +2057,8 @@ class Token(TypedDict):
     idleSeconds: int | None
     """Seconds without use after which it ends."""
     revokedAt: str | None
+    requestsPerMinute: int | None
+    """Requests a minute that the token may make; null: as the installation's ceilings say."""
 
 
 TokenKind: TypeAlias = "Literal[\"admin\", \"organization\", \"second_factor\", \"session\", \"unit\"] | str"

@@ -15,6 +15,7 @@ from zapline_client.generated.models import (
     CampaignPage,
     CampaignResults,
     CampaignRules,
+    Ceilings,
     Connect,
     ContactPage,
     ConversationPage,
@@ -48,6 +49,7 @@ from zapline_client.generated.models import (
     NewAdminToken,
     NewAlarmDestination,
     NewCampaign,
+    NewCeilings,
     NewHook,
     NewLineSettings,
     NewMessage,
@@ -174,6 +176,20 @@ class Operations:
         administrator, an operator or an attendant.
         """
         self._call("DELETE", "/admin/tokens/{token}", path={"token": token}, answer="nothing")
+
+    def get_ceilings(self) -> Ceilings:
+        """What tenants' tokens may set at most. `GET /admin/ceilings`. Who may: An administrator."""
+        result: Ceilings = self._call("GET", "/admin/ceilings")
+        return result
+
+    def put_ceilings(self, body: NewCeilings | None = None) -> Ceilings:
+        """Replace what tenants' tokens may set at most. `PUT /admin/ceilings`. It holds for what tokens of units
+        and organizations set from now on (`above_ceiling`), and not for administrators; what is set already
+        stays. `tokens` holds for everybody. `requestsPerMinute` holds at once, for each daemon by itself. Who
+        may: An administrator.
+        """
+        result: Ceilings = self._call("PUT", "/admin/ceilings", body=body)
+        return result
 
     def create_organization(self, body: NewOrganization) -> Organization:
         """Make an organization. `POST /organizations`. Who may: An administrator."""
@@ -832,8 +848,9 @@ class Operations:
 
     def put_pace(self, unit: Id, body: NewPace | None = None) -> Pace:
         """Replace the unit's limits for sending. `PUT /units/{unit}/pace`. What is left out gets its default. It
-        holds for what is sent from now on. Who may: A person of the unit but attendants, or a token of it or
-        its organization with `control`.
+        holds for what is sent from now on. A token sets no faster pace than the operator lets it, or than
+        there is already. Who may: A person of the unit but attendants, or a token of it or its organization
+        with `control`.
         """
         result: Pace = self._call("PUT", "/units/{unit}/pace", body=body, path={"unit": unit})
         return result

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import typer
 
+from zapline.daemon.commands.accounts.tokens import RequestsPerMinute, checked_label
 from zapline.daemon.commands.accounts.tokens import as_json as token_as_json
-from zapline.daemon.commands.accounts.tokens import checked_label
 from zapline.daemon.commands.date_times import iso
 from zapline.daemon.commands.terminal import (
     AsJson,
@@ -112,6 +112,7 @@ def mint(
     expires_days: Annotated[
         int | None, typer.Option("--expires-days", min=1, max=3650, help="Days until it ends; by default it does not.")
     ] = None,
+    requests_per_minute: RequestsPerMinute = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a token for an organization and print it, this once. The daemon need not run.
@@ -121,7 +122,7 @@ def mint(
     """
     label = checked_label(label)
     units = frozenset(UnitId(UUID(parse_unit_id(each))) for each in unit) if unit else None
-    token, row = run_async(_mint, UUID(organization), label, frozenset(scope), units, expires_days)
+    token, row = run_async(_mint, UUID(organization), label, frozenset(scope), units, expires_days, requests_per_minute)
     if as_json:
         echo_json({**row, "token": token})
         return
@@ -225,6 +226,7 @@ async def _mint(
     scopes: frozenset[Scope],
     units: frozenset[UnitId] | None,
     days: int | None,
+    per_minute: int | None,
 ) -> tuple[str, dict[str, Any]]:
     from zapline.daemon.commands.audited_changes import audited_transaction
     from zapline.daemon.invoking_user import invoking_user
@@ -243,6 +245,7 @@ async def _mint(
         lasts=days * 86400.0 if days is not None else None,
         organization=organization,
         units=units,
+        requests_per_minute=per_minute,
     )
     async with audited_transaction(url, "organizations mint", f"{organization} {label}") as conn:
         await _find(conn, organization)

@@ -23,6 +23,12 @@ from zapline.domain.principals import Scope
 if TYPE_CHECKING:
     from zapline.sql.postgres.connection import Connection
 
+RequestsPerMinute = Annotated[
+    int | None,
+    typer.Option(
+        "--requests-per-minute", min=1, max=1_000_000, help="Requests that it may make; by default as the ceilings say."
+    ),
+]
 app = command_group("The tokens with which a unit's CRM calls the API.")
 
 
@@ -34,6 +40,7 @@ def mint(
     expires_days: Annotated[
         int | None, typer.Option("--expires-days", min=1, max=3650, help="Days until it ends; by default it does not.")
     ] = None,
+    requests_per_minute: RequestsPerMinute = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a token for one unit and print it, this once. The daemon need not run.
@@ -42,7 +49,7 @@ def mint(
     Example: zapline tokens mint --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --label CRM --scope read --scope send
     """
     label = checked_label(label)
-    token, row = run_async(_mint, UnitId(UUID(unit)), label, frozenset(scope), expires_days)
+    token, row = run_async(_mint, UnitId(UUID(unit)), label, frozenset(scope), expires_days, requests_per_minute)
     if as_json:
         echo_json({**row, "token": token})
         return
@@ -86,7 +93,7 @@ def revoke(
 
 
 async def _mint(
-    url: str, unit: UnitId, label: str, scopes: frozenset[Scope], days: int | None
+    url: str, unit: UnitId, label: str, scopes: frozenset[Scope], days: int | None, per_minute: int | None
 ) -> tuple[str, dict[str, Any]]:
     from zapline.daemon.commands.audited_changes import audited_transaction
     from zapline.daemon.invoking_user import invoking_user
@@ -98,7 +105,8 @@ async def _mint(
 
     token = new_token()
     lasts = days * 86400.0 if days is not None else None
-    grant = NewToken(TokenKind.UNIT, label, invoking_user().name, unit=unit, scopes=scopes, lasts=lasts)
+    by, kind = invoking_user().name, TokenKind.UNIT
+    grant = NewToken(kind, label, by, unit=unit, scopes=scopes, lasts=lasts, requests_per_minute=per_minute)
     async with audited_transaction(url, "tokens mint", label, unit) as conn:
         if not any(record.id == unit and record.archived_at is None for record in await load_units(conn)):
             raise _no_such_unit(unit)
@@ -153,6 +161,7 @@ def as_json(record: Any) -> dict[str, Any]:
         "lastUsedAt": iso(record.last_used_at),
         "expiresAt": iso(record.expires_at),
         "revokedAt": iso(record.revoked_at),
+        "requestsPerMinute": record.requests_per_minute,
     }
 
 

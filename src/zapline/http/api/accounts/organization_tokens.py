@@ -13,6 +13,7 @@ from zapline.http.api.accounts.tokens import (
     AfterToken,
     Label,
     MintedBody,
+    RequestsPerMinute,
     Scopes,
     TokenPage,
     label_of,
@@ -40,12 +41,14 @@ class NewOrganizationToken(RequestBody, frozen=True):
     scopes: Scopes
     unit_ids: _Units = None
     expires_in_days: Annotated[int, Meta(ge=1, le=MAX_DAYS)] | None = None
+    requests_per_minute: RequestsPerMinute = None
 
 
 _MINT = RouteDoc(
     "Make a token for an organization's programs",
     {201: MintedBody},
     body=NewOrganizationToken,
+    errors={"too_many_tokens": 409},
     example={"label": "CRM", "scopes": ["read", "send"]},
     detail="Every route of a unit takes it where it opens the unit and has the scope.",
 )
@@ -74,7 +77,7 @@ class OrganizationTokenRoutes:
         await self._organizations.check_units(organization, units or frozenset())
         scopes, who = frozenset(body.scopes), current_principal().name
         minted = await self._identity.mint_organization_token(
-            organization, label, scopes, units, who, body.expires_in_days
+            organization, label, scopes, units, who, body.expires_in_days, body.requests_per_minute
         )
         return new_token_response(minted)
 

@@ -23,17 +23,22 @@ from zapline.http.api.framework.json_bodies import (
 from zapline.http.api.framework.paging import PAGED, Page, Position, page_query, split_page
 from zapline.http.api.framework.problems import ProblemType, ProblemTypes, invalid
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
-from zapline.sql.accounts.access_tokens import AdminLockedOut, TokenRecord
+from zapline.sql.accounts.access_tokens import AdminLockedOut, TokenRecord, TooManyTokens
 from zapline.supervisors.accounts.authentication import Authentication, IssuedToken, UnknownToken
 from zapline.supervisors.units.unit_commands import UnitCommands
 
 PROBLEMS: ProblemTypes = {
     UnknownToken: ProblemType(404, "token_not_found"),
     AdminLockedOut: ProblemType(401, "unauthorized"),
+    TooManyTokens: ProblemType(409, "too_many_tokens"),
 }
 Label = Annotated[str, Meta(min_length=1, max_length=100, description="What people will know it by.")]
 Scopes = Annotated[list[Scope], Meta(min_length=1, max_length=3, description="What it may do.")]
 MAX_DAYS = 3650
+RequestsPerMinute = Annotated[
+    Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+    Meta(description="Requests a minute that the token may make; null: as the installation's ceilings say."),
+]
 
 
 class AfterToken(Position, frozen=True, tag="t"):
@@ -49,6 +54,7 @@ class NewUnitToken(RequestBody, frozen=True):
     label: Label
     scopes: Scopes
     expires_in_days: Annotated[int, Meta(ge=1, le=MAX_DAYS)] | None = None
+    requests_per_minute: RequestsPerMinute = None
 
 
 class NewAdminToken(RequestBody, frozen=True):
@@ -77,6 +83,7 @@ class TokenBody(ResponseBody, frozen=True, kw_only=True):
     expires_at: Timestamp | None
     idle_seconds: Annotated[int | None, Meta(description="Seconds without use after which it ends.")]
     revoked_at: Timestamp | None
+    requests_per_minute: RequestsPerMinute
 
 
 class MintedBody(TokenBody, frozen=True, kw_only=True):
@@ -94,6 +101,7 @@ _MINT = RouteDoc(
     "Make a token for a unit's CRM",
     {201: MintedBody},
     body=NewUnitToken,
+    errors={"too_many_tokens": 409},
     example={"label": "CRM", "scopes": ["read", "send"]},
 )
 _LIST = RouteDoc("A unit's tokens", {200: TokenPage}, query=PAGED)
@@ -129,7 +137,9 @@ class TokenRoutes:
         id, label = self._commands.find(UnitId(unit)).id, label_of(body.label)
         scopes, days = frozenset(body.scopes), body.expires_in_days
         return new_token_response(
-            await self._identity.mint_unit_token(id, label, scopes, current_principal().name, days)
+            await self._identity.mint_unit_token(
+                id, label, scopes, current_principal().name, days, body.requests_per_minute
+            )
         )
 
     async def list(self, unit: UUID) -> Response:

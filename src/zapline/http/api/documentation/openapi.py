@@ -109,7 +109,9 @@ _DESCRIPTION = """\
 Zapline stands between the Evolution API (WhatsApp) and a CRM. Every request carries `Authorization: Bearer TOKEN`,
 but for those that say otherwise. Bodies and answers are JSON in camelCase, times ISO 8601 in UTC. A field or a
 parameter of the query that is not known is refused, not ignored. Every error is a problem (RFC 9457) with a stable
-`code`, and `retryable` says whether the same request may succeed later."""
+`code`, and `retryable` says whether the same request may succeed later. Where a token has a limit, every answer to
+it says by `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) how many requests a minute it
+may make, how many are left, and in how many seconds all are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +305,7 @@ def _common_problems(route: Route, doc: RouteDoc) -> Mapping[str, int]:
     usual = {"internal_error": 500}
     changes = route.method in ("POST", "PUT", "PATCH", "DELETE")
     if route.access is not Access.OPEN:
-        usual["unauthorized"] = 401
+        usual |= {"unauthorized": 401, "too_many_requests": 429}
     if route.access is not Access.OPEN or changes:
         usual |= {"database_unavailable": 503, "database_busy": 503, "database_refused": 503}
         usual["unavailable"] = 503

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 import structlog
@@ -25,6 +25,7 @@ from zapline.sql.postgres.row_level_security import limit_to
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import UnknownOrganization
+from zapline.supervisors.accounts.request_limits import RequestLimits
 from zapline.supervisors.units.unit_commands import UnknownUnit
 
 _TOKEN = re.compile(r"zl_[A-Za-z0-9_-]{43}")
@@ -37,6 +38,8 @@ _REQUIRED_SCOPES = {
 }
 _OPERATORS = (Access.INSPECT, Access.CAMPAIGN)
 """Of people, those who may control may do it."""
+_QUOTA = "zapline.quota"
+"""In the scope of a request."""
 _LOG = structlog.get_logger(scope="Auth")
 
 
@@ -98,8 +101,16 @@ _ME = RouteDoc("Tell whose token this is", {200: Me})
 class AuthenticationRoutes:
     """``/admin/login``, ``/admin/logout``, ``/admin/me``, and the check before every request."""
 
-    def __init__(self, identity: Authentication, audit: AuditLog, sign_in: PasswordSignIn, policy: AuthPolicy) -> None:
+    def __init__(
+        self,
+        identity: Authentication,
+        audit: AuditLog,
+        sign_in: PasswordSignIn,
+        policy: AuthPolicy,
+        limits: RequestLimits,
+    ) -> None:
         self._identity = identity
+        self._limits = limits
         self._audit = audit
         self._sign_in = sign_in
         self._policy = policy
@@ -123,13 +134,20 @@ class AuthenticationRoutes:
                 limit_to(g.principal.seen_units)
                 await begin_audit_entry(self._audit, route, g.principal, self._source())
 
+        async def add_quota(response: Response) -> Response:
+            response.headers.update(quota_headers(request.scope))
+            return response
+
         app.before_request(authenticate)
+        app.after_request(add_quota)
 
     async def _authenticate(self, route: Route) -> Principal:
         header = request.headers.get("Authorization", "")
         named = request.view_args or {}
         unit, organization = named.get("unit"), named.get("organization")
-        return await authenticate_caller(self._identity, header, request.scope, unit, route.access, organization)
+        return await authenticate_caller(
+            self._identity, self._limits, header, request.scope, unit, route.access, organization
+        )
 
     def _source(self) -> str:
         return client_address(request.scope, self._policy.trusted)
@@ -186,6 +204,7 @@ class AuthenticationRoutes:
 
 async def authenticate_caller(
     identity: Authentication,
+    limits: RequestLimits,
     header: str,
     scope: Mapping[str, Any],
     unit: UUID | None,
@@ -194,7 +213,8 @@ async def authenticate_caller(
 ) -> Principal:
     """The caller, if he may call a route of this unit or organization; ``header``: ``Authorization``.
 
-    Raises Problem 401 and 403, and UnknownUnit and UnknownOrganization for those of others.
+    Raises Problem 401, 403 and 429, and UnknownUnit and UnknownOrganization for those of others. A request of a token
+    that has a limit is counted, whatever becomes of it; ``quota_headers`` are for its answer.
     """
     token = _parse_bearer(header)
     holder = await identity.find_holder(token) if token is not None else None
@@ -203,6 +223,12 @@ async def authenticate_caller(
         raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="zapline"'})
     principal = holder.principal
     hold_for(scope, ("caller", principal.id))
+    if holder.requests_per_minute is not None:
+        quota = limits.take(holder.token, holder.requests_per_minute)
+        cast(dict[str, Any], scope)[_QUOTA] = quota.headers
+        if quota.wait is not None:
+            detail = f"this token may make {quota.limit} requests a minute"
+            raise Problem(429, "too_many_requests", detail, retryable=True, retry_after=quota.wait)
     if unit is not None and not principal.sees(UnitId(unit)):
         raise UnknownUnit("there is no such unit")
     if organization is not None and not principal.belongs_to(organization):
@@ -210,6 +236,11 @@ async def authenticate_caller(
     if not may_call(principal, access, UnitId(unit) if unit is not None else None):
         raise _refusal(principal, access)
     return principal
+
+
+def quota_headers(scope: Mapping[str, Any]) -> Mapping[str, str]:
+    """What the answer to a request says of its token's limit; empty where it has none."""
+    return cast(Mapping[str, str], scope.get(_QUOTA, {}))
 
 
 def may_call(principal: Principal, access: Access, unit: UnitId | None) -> bool:

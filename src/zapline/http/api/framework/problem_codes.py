@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 MEANINGS: Mapping[str, str] = {
     "alarm_destination_not_found": "alarms go to no such destination",
+    "above_ceiling": "the operator lets tokens set less than this",
     "bad_request": "the request cannot be understood",
     "body_too_large": "the body is over the limit",
     "busy": "too many do the same just now",
@@ -90,9 +91,11 @@ MEANINGS: Mapping[str, str] = {
     "too_many_attempts": "too many attempts to sign in",
     "too_many_hooks": "the unit has as many hooks as it may",
     "too_many_quick_replies": "the unit has as many quick replies as it may",
+    "too_many_requests": "the token makes more requests a minute than it may",
     "too_many_servers": "there are as many Evolution servers as there may be",
     "too_many_streams": "too many look on at this unit",
     "too_many_streams_in_all": "too many look on just now",
+    "too_many_tokens": "the unit or organization has as many valid tokens as it may",
     "unauthorized": "a valid token is needed",
     "unavailable": "something that is needed is away",
     "unit_elsewhere": "the unit is in another organization",
@@ -121,6 +124,7 @@ RETRYABLE = frozenset(
         "lookups_held",
         "search_not_ready",
         "searches_held",
+        "too_many_requests",
         "too_many_streams",
         "too_many_streams_in_all",
         "not_ready",

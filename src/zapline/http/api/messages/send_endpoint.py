@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from zapline.domain.ids import UnitId
-from zapline.http.api.framework.authentication import authenticate_caller
+from zapline.http.api.framework.authentication import authenticate_caller, quota_headers
 from zapline.http.api.framework.json_bodies import decode_body
 from zapline.http.api.framework.problems import Problem, encode_problem, result_or_problem
 from zapline.http.api.framework.route_table import Access
@@ -22,6 +22,7 @@ from zapline.http.api.messages.messages import message_location
 from zapline.http.server.asgi import App, Message, Receive, Scope, Send
 from zapline.sql.conversations.conversations import TrackedMessage
 from zapline.supervisors.accounts.authentication import Authentication
+from zapline.supervisors.accounts.request_limits import RequestLimits
 from zapline.supervisors.outbound.submission import Submissions
 from zapline.supervisors.units.unit_commands import UnitCommands
 
@@ -37,8 +38,11 @@ _COMMON = [(name.lower().encode(), value.encode()) for name, value in SECURITY_H
 class SendEndpoint:
     """The endpoint. ``unit_of`` says whether a request is for it; ``answer`` answers a request with its whole body."""
 
-    def __init__(self, identity: Authentication, commands: UnitCommands, outgoing: Submissions) -> None:
+    def __init__(
+        self, identity: Authentication, limits: RequestLimits, commands: UnitCommands, outgoing: Submissions
+    ) -> None:
         self._identity = identity
+        self._limits = limits
         self._commands = commands
         self._outgoing = outgoing
 
@@ -51,13 +55,14 @@ class SendEndpoint:
         else:
             status, content = 202, msgspec.json.encode(watched_body(result))
             headers = {"Content-Type": "application/json", "Location": message_location(unit, result.message.id)}
+        headers.update(quota_headers(scope))
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         raw += [(b"content-length", b"%d" % len(content)), *_COMMON]
         await send({"type": "http.response.start", "status": status, "headers": raw})
         await send({"type": "http.response.body", "body": content})
 
     async def _send(self, scope: Scope, unit: UUID, authorization: str, body: bytes) -> TrackedMessage:
-        await authenticate_caller(self._identity, authorization, scope, unit, Access.SEND)
+        await authenticate_caller(self._identity, self._limits, authorization, scope, unit, Access.SEND)
         id = self._commands.find(UnitId(unit)).id
         stored, _ = await self._outgoing.send(id, send_request(decode_body(body, NewMessage)))
         return stored

@@ -51,6 +51,7 @@ from zapline.supervisors.notifications.crm_webhook_commands import (
     DeliveryPending,
     HookDisabled,
     HookOwnerGone,
+    HooksAboveCeiling,
     HookUnitElsewhere,
     HookWithoutUnits,
     InvalidHookUrl,
@@ -66,6 +67,7 @@ PROBLEMS: ProblemTypes = {
     UnknownDelivery: ProblemType(404, "delivery_not_found"),
     InvalidHookUrl: ProblemType(422, "invalid_hook_url", field="url"),
     TooManyHooks: ProblemType(409, "too_many_hooks"),
+    HooksAboveCeiling: ProblemType(409, "above_ceiling"),
     HookDisabled: ProblemType(409, "hook_disabled"),
     DeliveryPending: ProblemType(409, "delivery_waits"),
     HookWithoutUnits: ProblemType(409, "hook_without_units"),
@@ -87,14 +89,14 @@ _CREATE = RouteDoc(
     "Tell the CRM of what happens to a unit; the secret is shown this once",
     {201: SecretHookBody},
     body=NewHook,
-    errors={"invalid_hook_url": 422, "too_many_hooks": 409, "hook_owner_gone": 404},
+    errors={"invalid_hook_url": 422, "too_many_hooks": 409, "above_ceiling": 409, "hook_owner_gone": 404},
     example=_EXAMPLE,
 )
 _CREATE_FOR_ORGANIZATION = RouteDoc(
     "Tell a CRM of what happens to the units of an organization; the secret is shown this once",
     {201: SecretHookBody},
     body=NewOrganizationHook,
-    errors={"invalid_hook_url": 422, "too_many_hooks": 409, "hook_owner_gone": 404},
+    errors={"invalid_hook_url": 422, "too_many_hooks": 409, "above_ceiling": 409, "hook_owner_gone": 404},
     example=_EXAMPLE,
     detail="Also of units that are added later. What is told names its unit (`data.unitId`).",
 )
@@ -168,14 +170,16 @@ class HookRoutes:
         body = await read_body(NewHook)
         grant = current_principal().grant
         made_by = grant.organization if grant is not None else None
-        asked = AskedHook(body.url, body.events, headers=body.headers, made_by=made_by)
+        asked = AskedHook(
+            body.url, body.events, headers=body.headers, made_by=made_by, for_tenant=not current_principal().is_person
+        )
         return await self._create(UnitId(unit), asked, f"/units/{unit}/hooks")
 
     async def create_for_organization(self, organization: UUID) -> Response:
         body = await read_body(NewOrganizationHook)
         owner = await self._owner(organization=organization)
         units = list(map(UnitId, body.unit_ids)) if body.unit_ids is not None else None
-        asked = AskedHook(body.url, body.events, units, body.headers)
+        asked = AskedHook(body.url, body.events, units, body.headers, for_tenant=not current_principal().is_person)
         return await self._create(owner, asked, f"/organizations/{organization}/hooks")
 
     async def _create(self, owner: HookOwner, asked: AskedHook, where: str) -> Response:

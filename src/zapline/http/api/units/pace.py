@@ -19,6 +19,7 @@ from zapline.domain.outbox.pacing import (
 from zapline.domain.outbox.typing_time import DEFAULT_TYPING_LONGEST, MAX_SPEED, MAX_TYPING, MIN_SPEED
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.text import Sentence
+from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, json_response, read_body
 from zapline.http.api.framework.problems import invalid
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
@@ -88,8 +89,10 @@ _PUT = RouteDoc(
     "Replace the unit's limits for sending",
     {200: PaceBody},
     body=NewPace,
+    errors={"above_ceiling": 422},
     example={"perMinute": 20, "gapSeconds": 2, "dailyCap": 1000, "quietFrom": "20:00", "quietUntil": "08:00"},
-    detail="What is left out gets its default. It holds for what is sent from now on.",
+    detail="What is left out gets its default. It holds for what is sent from now on. A token sets no faster pace "
+    "than the operator lets it, or than there is already.",
 )
 
 
@@ -111,7 +114,7 @@ class PaceRoutes:
     async def put(self, unit: UUID) -> Response:
         body = await read_body(NewPace)
         id = self._commands.find(UnitId(unit)).id
-        await self._outgoing.set_pace(id, limits_of(body))
+        await self._outgoing.set_pace(id, limits_of(body), for_tenant=not current_principal().is_person)
         return json_response(await self._pace_body(id))
 
     async def _pace_body(self, unit: UnitId) -> PaceBody:

@@ -119,6 +119,7 @@ class OrganizationPages:
         owner, form = await self._find(organization), await read_form()
         try:
             label, days = form.text("label", 100), form.integer("days", 1, 3650)
+            per_minute = form.integer("requests_per_minute", 1, 1_000_000)
             if not label or not label.isprintable():
                 raise invalid("label", "is a line of text")
             scopes = frozenset(scope for scope in Scope if form.checked(scope.value))
@@ -132,7 +133,9 @@ class OrganizationPages:
                 line.note(label=label, scopes=[scope.value for scope in Scope if scope in scopes])
                 await self._organizations.check_units(owner.id, units or frozenset())
                 who = current_principal().name
-                minted = await self._identity.mint_organization_token(owner.id, label, scopes, units, who, days)
+                minted = await self._identity.mint_organization_token(
+                    owner.id, label, scopes, units, who, days, per_minute
+                )
         except LocalError as refused:
             return await self._page(owner, error=error_text(refused))
         return await self._page(owner, minted=minted.token)

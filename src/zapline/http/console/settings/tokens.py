@@ -52,6 +52,7 @@ class TokensPage:
         owner, form = self._commands.find(UnitId(unit)), await read_form()
         try:
             label, days = form.text("label", 100), form.integer("days", 1, 3650)
+            per_minute = form.integer("requests_per_minute", 1, 1_000_000)
             if not label or not label.isprintable():
                 raise invalid("label", "is a line of text")
             scopes = frozenset(scope for scope in Scope if form.checked(scope.value))
@@ -59,9 +60,13 @@ class TokensPage:
                 raise invalid("scopes", "choose at least one thing that it may do")
         except Problem as refused:
             return await self._page(owner, error=refusal_text(refused))
-        async with self._layout.audited("mint_token", owner.id) as line:
-            line.note(label=label, scopes=[scope.value for scope in Scope if scope in scopes])
-            minted = await self._identity.mint_unit_token(owner.id, label, scopes, current_principal().name, days)
+        try:
+            async with self._layout.audited("mint_token", owner.id) as line:
+                line.note(label=label, scopes=[scope.value for scope in Scope if scope in scopes])
+                who = current_principal().name
+                minted = await self._identity.mint_unit_token(owner.id, label, scopes, who, days, per_minute)
+        except LocalError as refused:
+            return await self._page(owner, error=error_text(refused))
         return await self._page(owner, minted=minted.token)
 
     async def confirm_revoke(self, unit: UUID, token: UUID) -> Response:

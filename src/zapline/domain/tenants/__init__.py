@@ -1,0 +1,1 @@
+"""What holds for tenants: the customers whose units one installation serves."""
