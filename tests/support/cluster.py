@@ -41,6 +41,10 @@ create trigger note after insert or update on zapline.unit_whatsapp_connections
 """Notes in the database itself who owned a unit, and who has written of it: the reference knows nothing of Zapline."""
 
 
+_CALL_SECONDS = 3.0
+"""From the last look at the clock before a call until it has reached the simulator, on a machine under load."""
+
+
 class Proxy:
     """Forwards each connection to the next node that takes it, one after the other."""
 
@@ -315,11 +319,12 @@ class Findings:
     sent_twice: list[str] = field(default_factory=list)
     epochs: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
+    stale_calls: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
     @property
     def all(self) -> list[str]:
-        return [*self.lost, *self.twice, *self.unsent, *self.sent_twice, *self.epochs, *self.strangers, *self.left]
+        return [line for lines in vars(self).values() for line in lines]
 
 
 def inspect(cluster: RunningCluster, ledger: Ledger, seconds: float = 120.0) -> Findings:
@@ -346,9 +351,11 @@ def inspect(cluster: RunningCluster, ledger: Ledger, seconds: float = 120.0) -> 
 
 def _inspect_sends(cluster: RunningCluster, ledger: Ledger, found: Findings) -> None:
     delivered: dict[str, int] = {}
-    for row in cluster.first.control("deliveries", "GET")["rows"]:
+    rows = cluster.first.control("deliveries", "GET")["rows"]
+    for row in rows:
         text = str(row[3])
         delivered[text] = delivered.get(text, 0) + 1
+    _inspect_calls(cluster, {str(row[3]): float(row[4]) for row in rows}, found)
     states = dict(
         cluster.rows(
             "select m.client_message_id, o.state from zapline.messages m "
@@ -362,6 +369,28 @@ def _inspect_sends(cluster: RunningCluster, ledger: Ledger, found: Findings) -> 
                 found.sent_twice.append(client)
             if count == 0 and states.get(client) != "uncertain":
                 found.unsent.append(f"{client} {states.get(client)}")
+
+
+def _inspect_calls(cluster: RunningCluster, reached: dict[str, float], found: Findings) -> None:
+    """No call reaches Evolution after another owner than the one that made it has had the unit for a while."""
+    owned: dict[str, list[tuple[int, float]]] = {}
+    history = "select unit_id::text, epoch, extract(epoch from at)::float8 from public.owned where owner is not null"
+    for unit, epoch, at in cluster.rows(history):
+        owned.setdefault(unit, []).append((epoch, at))
+    claims: dict[str, list[tuple[str, int]]] = {}
+    attempts = (
+        "select m.client_message_id, a.unit_id::text, a.epoch from zapline.attempts a "
+        "join zapline.messages m on m.id = a.message_id where m.client_message_id is not null"
+    )
+    for client, unit, epoch in cluster.rows(attempts):
+        claims.setdefault(f"texto {client}", []).append((unit, epoch))
+    for text, at in reached.items():
+        until = [
+            min((since for later, since in owned[unit] if later > epoch), default=float("inf"))
+            for unit, epoch in claims.get(text, [])
+        ]
+        if until and at > max(until) + _CALL_SECONDS:
+            found.stale_calls.append(f"{text}: {at - max(until):.1f} s after its owner's time")
 
 
 def _inspect_owners(cluster: RunningCluster, found: Findings) -> None:

@@ -58,7 +58,7 @@ def main() -> int:
         print(f"Without a new owner: p50 {middle:.1f} s, p99 {near:.1f} s, max {everything[-1]:.1f} s")
     webhooks, messages = sum(map(len, ledger.webhooks.values())), sum(map(len, ledger.messages.values()))
     print(f"{webhooks} webhooks, {messages} messages; {ledger.refused} requests were refused and posted again")
-    for name in inspected.__slots__ if hasattr(inspected, "__slots__") else vars(inspected):
+    for name in vars(inspected):
         print(f"{name}: {len(getattr(inspected, name))}")
     for line in found[:20]:
         print(f"  {line}")

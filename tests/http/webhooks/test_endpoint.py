@@ -104,6 +104,33 @@ async def test_a_known_unit_with_its_secret_is_stored(database: str, tmp_path: P
         assert await front.stack.rows("select external_id from zapline.messages") == [("A1",)]
 
 
+async def test_a_unit_that_another_process_has_made_is_read_before_its_webhook_is_refused(
+    database: str, tmp_path: Path
+) -> None:
+    async with open_front(database, tmp_path) as front:
+        reads = list[bool]()
+
+        async def read_units() -> bool:
+            """As where several processes share the units; the database is away at the first time."""
+            reads.append(bool(reads))
+            if reads[-1]:
+                await front.stack.reload()
+            return reads[-1]
+
+        known = front.stack.roster.webhook_authentication
+        known.update([])
+        front.app._read_units = read_units
+        assert await front.post(front.path, front.body()) == (503, b"")
+        assert await front.post(front.path, front.body()) == (200, b"{}")
+        assert await front.post(front.path, front.body(data=text("A2"))) == (200, b"{}")
+        assert await front.post("/webhooks/whatsapp/waha/x", front.body()) == (200, b"{}")
+        assert reads == [False, True]
+        await front.stack.wait_until_stored()
+        rows = await front.stack.rows("select external_id from zapline.messages order by 1")
+        assert rows == [("A1",), ("A2",)]
+        assert front.stack.counters.total("webhooks_put_off") == 1
+
+
 async def test_the_event_may_stand_in_the_path_and_the_secret_in_a_header(database: str, tmp_path: Path) -> None:
     async with open_front(database, tmp_path) as front:
         body = front.body(event=..., data=text("B1"))

@@ -7,6 +7,7 @@ from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries, from_row
 
 _SQL = Queries(__name__)
+_NOBODY = UUID(int=0)
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +23,11 @@ class Ownership:
     over: bool = False
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether the unit is another node's, as far as is known."""
+        return self.node == _NOBODY
+
+    @property
     def arguments(self) -> dict[str, object]:
         """The arguments of statements that are fenced."""
         return {"owner": self.node, "since": self.epoch}
@@ -29,7 +35,6 @@ class Ownership:
 
 UNCHECKED = Ownership()
 """The right of whoever acts for a person: nothing is asked."""
-_NOBODY = UUID(int=0)
 
 
 def no_right() -> Ownership:

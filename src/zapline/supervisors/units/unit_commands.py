@@ -72,6 +72,12 @@ class UnitNotReady(LocalError):
     """The unit cannot act now: its state is unread (database down), or it is quarantined or overloaded."""
 
 
+def refuse_elsewhere(unit: Unit) -> None:
+    """Raise UnitNotReady where another process owns the unit, and knows what is asked."""
+    if unit.held.is_elsewhere:
+        raise UnitNotReady("another daemon owns this line: ask again, the proxy asks that one in its turn")
+
+
 class InvalidUnit(InvalidField):
     """The name or instance of a new unit is not acceptable; the text says why."""
 
@@ -309,7 +315,8 @@ class UnitCommands:
         return active
 
     def release_unit(self, unit: UnitId) -> None:
-        """End a quarantine by hand."""
+        """End a quarantine by hand. Raises UnknownUnit, UnitNotReady."""
+        refuse_elsewhere(self.find(unit))
         self._roster.release(self.find(unit))
 
     def publish_status(self, unit: Unit) -> None:
@@ -339,6 +346,7 @@ class UnitCommands:
     ) -> StoredLineState:
         changed = unit.state_changed
         if not self._roster.send_event(unit, event):
+            refuse_elsewhere(unit)
             raise UnitNotReady("the unit cannot act now: the database is away, or the unit is quarantined")
         with trio.move_on_after(COMMAND_TIMEOUT):
             await changed.wait()

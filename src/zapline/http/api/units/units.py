@@ -32,7 +32,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import list_archived_units
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.roster import Roster
-from zapline.supervisors.units.unit_commands import UnitCommands, UnitNotReady
+from zapline.supervisors.units.unit_commands import UnitCommands, UnitNotReady, refuse_elsewhere
 from zapline.supervisors.units.unit_lifecycle import is_time_zone
 
 
@@ -215,6 +215,7 @@ class UnitRoutes:
         """
         unit = self._commands.find(UnitId(id))
         if unit.state is None:
+            refuse_elsewhere(unit)
             raise UnitNotReady("the unit's state has not been read yet: the database is away")
         if unit.state.stored.phase in (Phase.CONNECTING, Phase.PAIRING):
             self._commands.keep_qr_fresh(unit)

@@ -53,6 +53,13 @@ def line_status(unit: Unit) -> LineStatus:
             _("It crashed too often and was stopped; its webhooks are kept meanwhile."),
             _("It is tried again by itself. Look into the log for the cause, or end the quarantine."),
         )
+    if unit.state is None and unit.held.is_elsewhere:
+        return LineStatus(
+            "idle",
+            _("On another node"),
+            _("Another daemon owns this line, and knows its state. What it stores is shown here."),
+            _("Open the console of that one: zapline nodes list says which there are."),
+        )
     if unit.state is None:
         return LineStatus(
             "idle",
