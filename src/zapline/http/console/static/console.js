@@ -380,7 +380,9 @@
     let end = true;   // pictures that load late push the end down
     part.scrollTop = part.scrollHeight;
     part.addEventListener("scroll", () => { end = part.scrollHeight - part.clientHeight - part.scrollTop < 40; }, { passive: true });
-    part.addEventListener("load", () => { if (end) part.scrollTop = part.scrollHeight; }, true);
+    const stay = () => { if (end) part.scrollTop = part.scrollHeight; };
+    part.addEventListener("load", stay, true);
+    new ResizeObserver(stay).observe(part);
   }
   liveParts(null).forEach(announce);
   setInterval(updateTimes, 1000);
