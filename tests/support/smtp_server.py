@@ -148,11 +148,14 @@ class _Session:
 
 
 @asynccontextmanager
-async def mail_server(*, starttls: bool = False, login: tuple[str, str] | None = None) -> AsyncIterator[TestMailServer]:
+async def mail_server(
+    *, starttls: bool = False, tls: bool = False, login: tuple[str, str] | None = None
+) -> AsyncIterator[TestMailServer]:
     """Run a server on loopback until the block ends."""
     (listener,) = await trio.open_tcp_listeners(0, host=HOST)
     server = TestMailServer(listener.socket.getsockname()[1], server_context() if starttls else None, login)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, server.serve, [listener])
+        secure = trio.SSLListener(listener, server_context()) if tls else listener
+        nursery.start_soon(trio.serve_listeners, server.serve, [secure])
         yield server
         nursery.cancel_scope.cancel()

@@ -55,3 +55,12 @@ async def test_whoever_does_not_prove_to_be_the_server_is_told_nothing() -> None
         port = plain.port
     assert await refusal(client(port, tls=False)) == "unreachable"
     assert "s3cret" not in repr(MailServer(HOST, 25, SENDER, MailSecurity.TLS, *LOGIN))
+
+
+async def test_a_server_that_speaks_tls_at_once_is_spoken_to_so() -> None:
+    async with mail_server(tls=True, login=LOGIN) as server:
+        place = (HOST, server.port, SENDER, MailSecurity.TLS, *LOGIN)
+        await MailClient(MailServer(*place, client_context())).send(MAIL)
+        assert len(server.mails) == 1
+        assert await refusal(MailClient(MailServer(*place))) == "tls_failed"
+        assert server.tries == 1

@@ -13,7 +13,9 @@ LINE, CHECK = "line:", "check:"
 """How the keys of troubles begin; a unit's id or a check's name follows."""
 _LINES_CHECK = "linesDown"
 """Each line is a trouble of its own."""
-_WARNINGS = frozenset({"database", "serversAway", "uncertainMessages", "campaignsHeld"})
+_WARNINGS = frozenset(
+    {"database", "serversAway", "uncertainMessages", "campaignsHeld", "deadHookDeliveries", "hooksDisabled"}
+)
 """Checks that are worth an alarm already when they warn: they stand for many, or wait for a person."""
 _NAME_LENGTH = 80
 

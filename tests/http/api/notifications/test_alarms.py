@@ -1,5 +1,6 @@
 """Destinations of alarms by the API: what is refused, what is shown, and that a test arrives by webhook and by line."""
 
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -8,6 +9,7 @@ from support.crm_receiver import crm_receiver
 from zapline.domain.alarms.destinations import MAX_DESTINATIONS
 from zapline.domain.alarms.incidents import Incident, Member, NoticeKind, Saying, Trouble
 from zapline.sql.health import alarms
+from zapline.supervisors.alarms.channels import AlarmText, SiblingLines, Telling
 
 PATH = "/alarms/destinations"
 
@@ -32,6 +34,10 @@ async def test_a_test_arrives_signed_at_a_webhook_and_once_by_the_line_that_is_o
     (told,) = (await api.get(f"/units/{up.id}/messages"))["items"]
     assert told["text"].startswith("*Test of the alarms*")
     assert (await api.get(f"/units/{down.id}/messages"))["items"] == []
+    lines, again = SiblingLines(api.roster.get, api.outgoing), Telling(uuid4(), None, None, time.time())
+    for _ in range(2):
+        await lines.tell([down.id, up.id], "+5511988880001", again, AlarmText("Again", "and again"))
+    assert len((await api.get(f"/units/{up.id}/messages"))["items"]) == 2, "what is told again is the same message"
     assert (await api.post(f"{PATH}/{hook['id']}/test", {}))["error"] == "unreachable"
     listed = {each["id"]: each["error"] for each in (await api.get(PATH))["items"]}
     assert listed == {hook["id"]: "unreachable", line["id"]: None}
