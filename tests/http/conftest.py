@@ -17,6 +17,7 @@ import pytest
 import trio
 from support.console_operator import Operator
 from support.kept_connection import KeptConnection, kept_connection
+from support.kept_files import FileParts
 from werkzeug.routing import Rule
 
 from zapline.crm.webhook_client import open_crm_client
@@ -119,6 +120,7 @@ class Api:
     receipts: ReadReceipts
     leadership: Leadership
     searches: SearchPlaces
+    files: FileParts
 
     async def get(self, path: str, expect: int = 200, **query: object) -> Any:
         return await self._ask("GET", path, expect, params={name: str(value) for name, value in query.items()})
@@ -286,7 +288,11 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         nursery.start_soon(feeder.run)
         media = MediaFetcher(client_of_evolution, media_cache, MEDIA_BUDGET, counters)
         may_write, forget = leadership.may_write, recorder.forget_contacts
-        erasures = ErasureJobs(engine_pool, journal, commands, may_write, counters, media.drop, forget, ERASURE_KEY)
+        kept_in = (directory.parent / "files", roster, may_write, counters, media, feed)
+        files = FileParts(engine_pool, api_pool, client_of_evolution, *kept_in)
+        nursery.start_soon(files.keeper.run)
+        nursery.start_soon(files.removal.run)
+        erasures = ErasureJobs(engine_pool, journal, commands, may_write, counters, files.drop, forget, ERASURE_KEY)
         nursery.start_soon(erasures.run)
         access_changed = notifications.on_access_change(identity.invalidate_cache)
         checks = NumberChecks(engine_pool, client_of_evolution, counters)
@@ -305,7 +311,8 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             auth=AuthPolicy(hasher=HASHER),
             outgoing=outgoing,
             campaigns=Campaigns(engine_pool, feeder, commands.find, erasure_key=ERASURE_KEY, checks=checks),
-            media=media,
+            media=files.reader,
+            file_policies=files.policies,
             receipts=ReadReceipts(engine_pool, client_of_evolution),
             replies=QuickReplies(engine_pool, commands.find),
             edits=MessageChanges(engine_pool, client_of_evolution, intake, time.time, feed=feed),
@@ -365,6 +372,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
                 dependencies.receipts,
                 leadership,
                 dependencies.searches,
+                files,
             )
         stop.set()
         nursery.cancel_scope.cancel()

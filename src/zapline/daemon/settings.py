@@ -178,6 +178,14 @@ class Settings(DatabaseSettings, AlarmSettings):
     media_cache_bytes: int = setting(
         "Disk for files that were fetched from WhatsApp; the least used go first.", size, 1024 * MIB
     )
+    files_quota_bytes: int = setting(
+        "Disk that a unit may use at most to keep files of its messages; which ones it keeps is its own policy.",
+        size,
+        10 * 1024 * MIB,
+    )
+    files_reserve_bytes: int = setting(
+        "Disk that is left free when such files are kept: the journal has to have room.", size, 1024 * MIB
+    )
     number_checks_per_day: int = setting(
         "Numbers that a unit may look up on WhatsApp on one day; WhatsApp bans lines that look up many.",
         whole_number(1, 1_000_000),

@@ -50,6 +50,8 @@ from zapline.http.api.notifications.live_events import LiveEventRoutes
 from zapline.http.api.notifications.organization_events import OrganizationEventRoutes
 from zapline.http.api.units.evolution_servers import PROBLEMS as SERVER_PROBLEMS
 from zapline.http.api.units.evolution_servers import EvolutionServerRoutes
+from zapline.http.api.units.kept_files import PROBLEMS as FILE_PROBLEMS
+from zapline.http.api.units.kept_files import KeptFileRoutes
 from zapline.http.api.units.line_history import LineHistoryRoutes
 from zapline.http.api.units.line_settings import LineSettingsRoutes
 from zapline.http.api.units.message_journeys import MessageJourneyRoutes
@@ -88,6 +90,7 @@ def create_app(deps: Dependencies) -> App:
     app.url_map.merge_slashes = False  # no redirects by the router
     accounts = {**CEILING_PROBLEMS, **ORGANIZATION_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS}
     units = {**UNIT_PROBLEMS, **SERVER_PROBLEMS, **DIRECTORY_PROBLEMS, **CHANGE_PROBLEMS, **REPLY_PROBLEMS}
+    units |= FILE_PROBLEMS
     install_error_handlers(app, {**PROBLEMS, **units, **accounts, **HOOK_PROBLEMS, **ALARM_PROBLEMS})
     sign_in = PasswordSignIn(deps.identity, deps.audit, deps.auth)  # shared, so that both count the same attempts
     _attach(app, deps, sign_in)
@@ -150,6 +153,8 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
         GroupRoutes(commands, pool, deps.groups).attach(routes)
     if deps.media is not None:
         MediaRoutes(commands, deps.media, pool).attach(routes)
+    if deps.file_policies is not None:
+        KeptFileRoutes(commands, deps.file_policies).attach(routes)
     if deps.streams is not None:
         LiveEventRoutes(commands, deps.streams, auth.access_check).attach(routes)
     if deps.streams is not None and deps.events is not None:

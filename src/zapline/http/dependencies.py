@@ -23,8 +23,9 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.directory.contact_pictures import ContactPictures
 from zapline.supervisors.directory.group_members import GroupMembers
 from zapline.supervisors.directory.number_checks import NumberChecks
+from zapline.supervisors.files.policies import FilePolicies
+from zapline.supervisors.files.reading import FileReader
 from zapline.supervisors.health.health_report import HealthMonitor
-from zapline.supervisors.inbound.media_cache import MediaFetcher
 from zapline.supervisors.lines.line_settings import LineSettingsKeeper
 from zapline.supervisors.notifications.crm_webhook_commands import CrmWebhooks
 from zapline.supervisors.notifications.event_log import EventLog
@@ -62,7 +63,8 @@ class Dependencies:
     auth: AuthPolicy = field(default_factory=AuthPolicy)
     outgoing: Submissions | None = None
     campaigns: Campaigns | None = None
-    media: MediaFetcher | None = None
+    media: FileReader | None = None
+    file_policies: FilePolicies | None = None
     receipts: ReadReceipts | None = None
     edits: MessageChanges | None = None
     """Edits and deletions of what was sent."""

@@ -12,7 +12,7 @@ from support.people import add_person, token_of
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind, Principal, Role, Scope
 
-OPEN = {"login", "livez", "readyz", "health", "metrics", "openapi", "docs", "docs_style"}
+OPEN = {"login", "livez", "readyz", "health", "metrics", "openapi", "docs", "docs_style", "get_file"}
 SIGNED_IN = {"logout", "me"}
 PERSON = {"list_units", "list_own_tokens", "revoke_own_token"}
 READ = {
@@ -24,7 +24,7 @@ READ = {
         "list_messages",
         *("search_messages", "list_message_changes"),
         "get_message",
-        "get_media",
+        *("get_media", "link_media"),
         "list_outbox",
     ),
     *(
@@ -40,6 +40,7 @@ READ = {
     *("get_organization", "list_organization_units", "watch_organization"),
 }
 INSPECT = {
+    "get_file_policy",
     *("list_unit_dead_letters", "get_line_settings", "list_hooks", "get_hook", "list_deliveries"),
     *("list_organization_hooks", "get_organization_hook", "list_organization_deliveries"),
 }
@@ -57,7 +58,7 @@ CAMPAIGN = {
 CONTROL = {
     *("connect", "renew", "disconnect", "qr_svg", "pause_unit", "resume_unit", "put_pace"),
     "release_campaigns",
-    "put_line_settings",
+    *("put_line_settings", "put_file_policy"),
     *("get_dead_letter", "replay_unit_dead_letter", "give_up_dead_letter"),
     *("create_hook", "delete_hook", "rotate_hook_key", "enable_hook", "test_hook", "replay_delivery"),
     *("replay_dead_deliveries", "replay_events"),

@@ -181,3 +181,21 @@ async def test_a_check_names_the_units_that_cause_it_to_who_is_signed_in(
             assert "Desligada" not in page.text
     report = (await operator.client.get("/health")).text
     assert all(name not in report and str(unit.id) not in report for name, unit in units.items()), "open to all"
+
+
+async def test_the_files_that_are_kept_are_chosen_and_their_room_is_shown(api: Any, operator: Operator) -> None:
+    unit = await api.add_unit()
+    where = f"/console/units/{unit.id}/files"
+    assert 'name="image" checked' not in (await operator.get(where)).text
+    await operator.send(
+        where, {"image": "on", "voice": "on", "max_bytes": "20", "quota_bytes": "100", "kept_days": "30"}
+    )
+    page = await operator.follow()
+    assert "Saved." in page.visible_text
+    assert 'name="image" checked' in page.text
+    shown = await api.get(f"/units/{unit.id}/files")
+    assert (shown["kinds"], shown["maxBytes"], shown["days"]) == (["image", "voice"], 20 * 2**20, 30)
+    await operator.send(where, {"max_bytes": "200", "quota_bytes": "100"}, 422)
+    assert "as many bytes as the quota" in operator.page.visible_text
+    await operator.send(where, {"max_bytes": "", "quota_bytes": "100"}, 422)
+    assert "Largest file, in MiB: is missing" in operator.page.visible_text

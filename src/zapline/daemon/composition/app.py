@@ -21,6 +21,7 @@ import trio
 import zapline
 from zapline.daemon.composition.alarms import open_alarms
 from zapline.daemon.composition.cluster import Cluster, check_shared_key, goes_to_actor, share_units
+from zapline.daemon.composition.files import KeptFiles
 from zapline.daemon.composition.inbound import actor_context, build_inbound, load_snapshot, start_inbound
 from zapline.daemon.composition.listeners import Listener, http_listeners
 from zapline.daemon.composition.notifications import open_notifications
@@ -191,12 +192,12 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
     crashed = partial(counters.add, "actor_crashes")
     roster = Roster(dispatcher, _roster_policy(settings), crashed, clock, servers.registry.standing, unasked=True)
     async with AsyncExitStack() as stack:
-        directory = settings.state_dir / "journal"
-        journal = await stack.enter_async_context(Journal.open(directory, on_committed=dispatcher.dispatch))
-        http = await stack.enter_async_context(open_http_client(settings.evolution_connections))
-        pool = await stack.enter_async_context(Pool.open(database.url, size=4, **database.engine))
-        api_pool = await stack.enter_async_context(Pool.open(database.url, size=4, **database.reader))
-        nursery = await stack.enter_async_context(trio.open_nursery())
+        enter = stack.enter_async_context
+        journal = await enter(Journal.open(settings.state_dir / "journal", on_committed=dispatcher.dispatch))
+        client = _evolution_client(settings, await enter(open_http_client(settings.evolution_connections)))
+        pool = await enter(Pool.open(database.url, size=4, **database.engine))
+        api_pool = await enter(Pool.open(database.url, size=4, **database.reader))
+        nursery = await enter(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
         inbound = build_inbound(journal, roster, dispatcher, counters, lambda: leadership.check_again(), clock)
         unit_policy = UnitPolicy(settings.instance_prefix, settings.webhook_secret_grace_minutes, secrets.erasure_key)
@@ -213,19 +214,19 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
             outbound.on_leadership_regained()
 
         leadership = Leadership(database.open_direct, lead, lambda payload: control.notify(payload), standing, watch)
-        client = _evolution_client(settings, http)
         client_of, server_commands = servers.client_of(roster, client), servers.commands(pool, roster, commands, client)
         keeper = LineSettingsKeeper(pool, client, secrets.proxy_sealer, counters, commands.reload, clock)
         shared = (roster, leadership, counters, commands, feed, clock, server_commands, keeper)
         core = DaemonCore(pool, client, inbound.intake, journal, *shared)
         outbound = Outbound(settings, core, secrets.erasure_key)
         telling = (secrets.master, settings.hook_private_hosts, pool, commands, leadership, counters, feed, api_pool)
-        notifications = await stack.enter_async_context(open_notifications(*telling))
+        notifications = await enter(open_notifications(*telling))
         recorder = _recorder(settings, database, leadership, counters, outbound, secrets.sealer, clock)
-        privacy = PrivacyJobs(settings, core, outbound, recorder.forget_contacts, secrets.erasure_key)
-        reports = (outbound.report, notifications.report, inbound.report, servers.report(roster))
+        files = KeptFiles(settings, core, outbound.media, api_pool, derive(secrets.master, "file links"))
+        privacy = PrivacyJobs(settings, core, outbound, files, recorder.forget_contacts, secrets.erasure_key)
+        reports = (outbound.report, notifications.report, inbound.report, servers.report(roster), files.report)
         health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, pool, *reports)
-        alarms = await stack.enter_async_context(open_alarms(settings, secrets.master, core, outbound, health))
+        alarms = await enter(open_alarms(settings, secrets.master, core, outbound, health))
         on_notify = alarms.reloading(notifications.on_access_change(identity.invalidate_cache))
         verbs = {**privacy.verbs, **server_verbs(server_commands), **alarms.verbs}
         about_control = (audit, on_notify, verbs, lambda: leadership.is_first)
@@ -246,10 +247,10 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         start_inbound(nursery, inbound, outbound)
         nursery.start_soon(servers.registry.run, roster, outbound.senders.scan_soon)
         await leadership.first_status(FIRST_STATUS_SECONDS)
-        jobs = (housekeeping, health, history, control, identity, outbound, notifications, privacy, alarms)
+        jobs = (housekeeping, health, history, control, identity, outbound, notifications, privacy, files, alarms)
         for job in (*jobs, GroupSubjects(pool, client, leadership.may_write_alone, counters, clock, client_of)):
             nursery.start_soon(job.run)
-        parts_of_api = (outbound, privacy, notifications, health, api_pool, identity, audit, alarms)
+        parts_of_api = (outbound, files, privacy, notifications, health, api_pool, identity, audit, alarms)
         listeners = http_listeners(settings, core, *parts_of_api, inbound.unrouted, cluster)
         yield RunningDaemon(nursery, core, recorder, dispatcher, health, outbound, listeners, cluster)
 

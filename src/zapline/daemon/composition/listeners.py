@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from zapline.daemon.composition.alarms import Alarms
 from zapline.daemon.composition.cluster import Cluster
+from zapline.daemon.composition.files import KeptFiles
 from zapline.daemon.composition.notifications import Notifications
 from zapline.daemon.composition.outbound import DaemonCore, Outbound
 from zapline.daemon.composition.privacy import PrivacyJobs
@@ -34,6 +35,7 @@ def http_listeners(
     settings: Settings,
     core: DaemonCore,
     outbound: Outbound,
+    files: KeptFiles,
     privacy: PrivacyJobs,
     notifications: Notifications,
     health: HealthMonitor,
@@ -60,7 +62,8 @@ def http_listeners(
         auth=AuthPolicy(trusted=settings.trusted_proxies),
         outgoing=outbound.outgoing,
         campaigns=outbound.campaigns,
-        media=outbound.media,
+        media=files.reader,
+        file_policies=files.policies,
         receipts=outbound.receipts,
         edits=outbound.edits,
         replies=QuickReplies(core.pool, core.commands.find),

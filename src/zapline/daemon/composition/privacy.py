@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import trio
 
+from zapline.daemon.composition.files import KeptFiles
 from zapline.daemon.composition.outbound import DaemonCore, Outbound
 from zapline.daemon.settings import Settings
 from zapline.supervisors.operations.unit_requests import unit_verbs
@@ -19,11 +20,12 @@ class PrivacyJobs:
         settings: Settings,
         core: DaemonCore,
         outbound: Outbound,
+        files: KeptFiles,
         forget_contacts: Callable[[], None],
         erasure_key: bytes,
     ) -> None:
         region = settings.default_region
-        may_write, drop = core.leadership.may_write_alone, outbound.media.drop
+        may_write, drop = core.leadership.may_write_alone, files.drop
         self.erasures = ErasureJobs(
             core.pool,
             core.journal,

@@ -8,6 +8,7 @@ from zapline.http.console.health.health_page import HealthPage
 from zapline.http.console.health.servers_page import ServersPage
 from zapline.http.console.settings.ceilings import CeilingsPage
 from zapline.http.console.settings.crm_webhooks import CrmWebhookPages
+from zapline.http.console.settings.kept_files import KeptFilesPage
 from zapline.http.console.settings.line_settings import LineSettingsPage
 from zapline.http.console.settings.opt_outs import OptOutsPage
 from zapline.http.console.settings.organizations import OrganizationPages
@@ -42,6 +43,8 @@ def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: Totals
         SettingsPage(layout, commands, dependencies.changes, dependencies.outgoing, pool).attach()
     if dependencies.line_settings is not None:
         LineSettingsPage(layout, commands, dependencies.line_settings).attach()
+    if dependencies.file_policies is not None:
+        KeptFilesPage(layout, commands, dependencies.file_policies).attach()
     if dependencies.campaigns is not None:
         OptOutsPage(layout, commands, dependencies.campaigns, pool).attach()
     TokensPage(layout, commands, dependencies.identity).attach()

@@ -24,6 +24,7 @@ from zapline.domain.outbox.refusal_brake import NO_RECEIPTS
 from zapline.domain.outbox.work_states import Lane
 from zapline.evolution.client.failures import ALL_FAILURES, EvolutionFailure
 from zapline.evolution.client.failures import FailureVerdict as SendVerdict
+from zapline.http.ops.file_metrics import FILE_COUNTERS, FILE_GAUGES
 from zapline.http.ops.metric_kinds import PREFIX, Counter, Gauge
 from zapline.sql.notifications.crm_webhooks import HookTotals
 from zapline.supervisors.counters import Counters
@@ -211,8 +212,9 @@ COUNTERS = (
     Counter("leases_rescued", "Messages whose call nobody ended, found after a crash."),
     Counter("claims_failed", "Times the database did not serve a sender."),
     Counter("answers_refused", "Answers of calls that neither disk nor database took at once."),
-    Counter("media_served", "Files handed out.", "source", ("cache", "fetched")),
+    Counter("media_served", "Files handed out.", "source", ("cache", "fetched", "kept")),
     Counter("media_failed", "Files that Evolution did not give.", "code", ("media_gone",)),
+    *FILE_COUNTERS,
     Counter("sender_crashes", "Crashes of units' senders."),
     Counter("opted_out", "Contacts that asked for no more campaigns."),
     Counter("backfilled", "Messages read back from Evolution's store that were not here."),
@@ -312,6 +314,7 @@ GAUGES = (
     Gauge("hook_waits_seconds", "How long the oldest has waited.", lambda report: report.notifications.longest_wait),
     Gauge("hook_deliveries_dead", "Webhooks to CRMs given up within a day.", lambda report: _hook_totals(report).dead),
     Gauge("hooks_disabled", "Hooks that failed and are served no more.", lambda report: _hook_totals(report).disabled),
+    *FILE_GAUGES,
     Gauge("streams", "Clients that watch live events.", lambda report: report.notifications.streams),
     Gauge("loop_lag_seconds", "How late the event loop woke last.", lambda report: report.loop_lag),
 )

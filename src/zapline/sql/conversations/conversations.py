@@ -98,8 +98,10 @@ class Message:
     work_state: str | None
     """The ``WorkState`` of an outgoing message; None for an incoming one."""
     failure: str | None = None
-    """Why it was not sent, or not delivered, or not certainly: a failure code."""
+    """The code of why it was not sent, or not delivered, or not certainly."""
     failure_detail: str | None = None
+    file_state: str | None = None
+    """What became of its file; None: it was not to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,8 +339,7 @@ async def find_dead_letter(pool: Pool, unit: UnitId, id: int) -> DeadLetter | No
 
 
 def _message(row: Any) -> Message:
-    deleted = row.deleted_at is not None
-    edited = row.edited_at_ms is not None
+    deleted, edited = row.deleted_at is not None, row.edited_at_ms is not None
     text = row.edited_body if edited else row.body
     return from_row(
         Message,

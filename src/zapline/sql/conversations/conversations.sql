@@ -13,6 +13,7 @@ m.id, m.external_id, m.client_message_id, m.seq, m.from_me, m.kind, m.body, m.me
        case when m.from_me then coalesce(o.failure, case when m.delivery = 'failed'
                                                         then coalesce(m.refusal, 'whatsapp_refused') end) end as why,
        o.failure_detail as why_detail,
+       (select f.state from zapline.kept_files f where f.message_id = m.id) as file_state,
 
 -- fragment: work_columns
 -- The columns of the work on an outgoing message.

@@ -160,6 +160,11 @@ async def has_messages(conn: Connection, job: ErasureJob) -> bool:
     return bool((await _SQL.one(conn, "has_messages", until=job.erased_at, **job.person)).any)
 
 
+async def has_files_left(conn: Connection, job: ErasureJob) -> bool:
+    """Whether files of the unit are to be removed yet: they may be the person's."""
+    return bool((await _SQL.one(conn, "has_files_left", unit_id=job.unit)).any)
+
+
 async def delete_traces(conn: Connection, job: ErasureJob) -> None:
     """Delete the person's reactions, reports and undecided echoes, and anonymise campaign recipients."""
     names, until = list(job.names), job.erased_at

@@ -155,6 +155,10 @@ select m.id, m.external_id
  limit %(limit)s
    for update of m skip locked;
 
+-- name: has_files_left
+-- Whether files of the unit are to be removed from disk or S3 yet.
+select exists (select from zapline.file_removals where unit_id = %(unit_id)s) as any;
+
 -- name: has_messages
 -- Whether older messages of the person exist.
 select exists (select from zapline.messages m

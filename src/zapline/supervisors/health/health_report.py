@@ -14,6 +14,7 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.alarm_checks import NO_ALARMS, AlarmReport, check_alarms
 from zapline.supervisors.health.check_result import SEVERITY, HealthCheck, Verdict
 from zapline.supervisors.health.durability_checks import NO_TROUBLE, DurabilityReport, check_durability
+from zapline.supervisors.health.file_checks import NO_FILES, FilesReport, check_files
 from zapline.supervisors.health.inbound_checks import inbound_rates
 from zapline.supervisors.health.line_checks import check_lines, check_tally, tally_lines
 from zapline.supervisors.health.notification_checks import NO_NOTIFICATIONS, NotificationReport, check_notifications
@@ -57,6 +58,7 @@ class HealthReport:
     servers: tuple[ServerReport, ...] = ()
     node: UUID | None = None
     """As which this process owns the units; None while it does not lead."""
+    files: FilesReport = NO_FILES
     epoch: int | None = None
     """Of its last lead; None: it has not led yet."""
 
@@ -76,6 +78,7 @@ class HealthMonitor:
     _notifications: Callable[[], NotificationReport] = lambda: NO_NOTIFICATIONS
     _durability: Callable[[], DurabilityReport] = lambda: NO_TROUBLE
     _servers: Callable[[], list[ServerReport]] = list
+    _files: Callable[[], FilesReport] = lambda: NO_FILES
     _alarms: Callable[[], AlarmReport] = lambda: NO_ALARMS
     loop_lag: float = 0.0
     database_latency: float | None = None
@@ -132,7 +135,8 @@ class HealthMonitor:
         ]
         servers = self._servers()
         checks.append(check_servers(servers))
-        checks += check_outbound(outbound, self.counters) + check_notifications(notifications)
+        files = self._files()
+        checks += check_outbound(outbound, self.counters) + check_notifications(notifications) + check_files(files)
         checks.append(check_alarms(self._alarms()))
         worst = max((check.verdict for check in rates + checks), key=SEVERITY.index)
         quarantined = [str(unit.id) for unit in self._roster.units() if unit.quarantined_at is not None]
@@ -152,6 +156,7 @@ class HealthMonitor:
             outbound=outbound,
             notifications=notifications,
             servers=tuple(servers),
+            files=files,
             node=self._leadership.standing.node,
             epoch=self._leadership.standing.epoch,
         )

@@ -54,12 +54,18 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OpenFile:
-    """A file to read and close. It stays readable even if the cache drops it meanwhile."""
+    """A file to read and close. It stays readable even if the cache drops it meanwhile.
 
-    def __init__(self, content: IO[bytes], header: _Header) -> None:
-        self.mimetype = header.mimetype
-        self.file_name = header.file_name
-        self.size = self._left = header.size
+    ``digest``: by which one version of it is told from another, where it is known.
+    """
+
+    def __init__(
+        self, content: IO[bytes], mimetype: str | None, file_name: str | None, size: int, digest: str | None = None
+    ) -> None:
+        self.mimetype = mimetype
+        self.file_name = file_name
+        self.size = self._left = size
+        self.digest = digest
         self._content = content
 
     async def read(self) -> bytes:
@@ -67,6 +73,11 @@ class OpenFile:
         chunk = await trio.to_thread.run_sync(self._content.read, min(CHUNK, self._left)) if self._left else b""
         self._left -= len(chunk)
         return chunk
+
+    async def choose(self, first: int, length: int) -> None:
+        """Read only so many bytes, from byte ``first`` on. Before the first ``read``; within the size."""
+        await trio.to_thread.run_sync(self._content.seek, first, io.SEEK_CUR)
+        self._left = length
 
     def close(self) -> None:
         self._content.close()
@@ -132,7 +143,7 @@ class MediaCache:
             _LOG.warning("A file of the media cache was damaged and is fetched again", error=type(damaged).__name__)
             return None
         self._sizes.move_to_end(name)
-        return OpenFile(content, header)
+        return OpenFile(content, header.mimetype, header.file_name, header.size)
 
     def put(self, name: str, content: MediaContent) -> OpenFile:
         """Store a file and open it; if the disk refuses, return it from memory this once."""
@@ -148,13 +159,13 @@ class MediaCache:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             _LOG.warning("The media cache's disk refuses", error=refused.strerror)
-            return OpenFile(io.BytesIO(content.data), header)
+            return OpenFile(io.BytesIO(content.data), content.mimetype, content.file_name, len(content.data))
         self._forget(name)
         self._sizes[name] = _LENGTH.size + len(encoded) + len(content.data)
         self.total += self._sizes[name]
         opened = self.open(name)
         self._evict()
-        return opened or OpenFile(io.BytesIO(content.data), header)
+        return opened or OpenFile(io.BytesIO(content.data), content.mimetype, content.file_name, len(content.data))
 
     def _evict(self) -> None:
         while self.total > self._budget and self._sizes:

@@ -53,8 +53,8 @@ def canonical_name(who: str, region: str) -> str:
 class ErasureJobs:
     """One for the process. ``key``: for the digests of erased people. ``region``: country of phones without one.
 
-    ``drop_files`` deletes the cached media of messages. ``forget_contacts`` is called when contacts that the
-    recorder has cached may be gone.
+    ``drop_files`` deletes the cached media of messages, and has those that are kept removed soon. ``forget_contacts``
+    is called when contacts that the recorder has cached may be gone.
     """
 
     _pool: Pool
@@ -153,6 +153,10 @@ class ErasureJobs:
         await self._delete(job)  # messages stored meanwhile
         async with self._pool.connection() as conn:
             if await erasure.has_messages(conn, job):  # a row was locked, or was queued again
+                return False
+            if await erasure.has_files_left(conn, job):
+                await erasure.store_progress(conn, job, Counter(), waits_for="files")
+                await self._drop_files(job.unit, ())
                 return False
             await erasure.delete_contacts(conn, job)
             await erasure.finish_job(conn, job)

@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 from zapline.evolution.client.failures import EvolutionFailure, MediaGone, NoAnswer
 from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
-from zapline.http.api.messages.media import attachment_header
+from zapline.http.api.messages.file_answers import attachment_header
 from zapline.sandbox.simulator.state.message_store import StoredMessage
 from zapline.supervisors.inbound.media_cache import MediaFetcher
 

@@ -23,6 +23,8 @@ from zapline_client.generated.models import (
     EditMessage,
     Erasure,
     ErasurePage,
+    FileLink,
+    FilePolicy,
     Forecast,
     FoundPage,
     GivenUp,
@@ -50,6 +52,7 @@ from zapline_client.generated.models import (
     NewAlarmDestination,
     NewCampaign,
     NewCeilings,
+    NewFilePolicy,
     NewHook,
     NewLineSettings,
     NewMessage,
@@ -1344,8 +1347,9 @@ class AsyncOperations:
 
     async def get_media(self, unit: Id, message: Id) -> bytes:
         """A message's file. `GET /units/{unit}/messages/{message}/media`. Brought from WhatsApp when asked for,
-        so it may take seconds. Always a download, never shown by a browser. Who may: A person of the unit, or
-        a token of it or its organization with the scope `read`.
+        so it may take seconds, unless the unit keeps it (`.../files`). Always a download, never shown by a
+        browser. A range of bytes can be asked for. Who may: A person of the unit, or a token of it or its
+        organization with the scope `read`.
         """
         result: bytes = await self._call(
             "GET",
@@ -1353,6 +1357,45 @@ class AsyncOperations:
             path={"unit": unit, "message": message},
             answer="bytes",
         )
+        return result
+
+    async def link_media(self, unit: Id, message: Id, *, seconds: int | None = None) -> FileLink:
+        """A link to a message's file. `GET /units/{unit}/messages/{message}/media/link`. For whoever has no
+        token, as a browser or a service that reads the file once. It cannot be revoked, but it leads nowhere
+        once the message is deleted or erased, or the unit archived. Who may: A person of the unit, or a token
+        of it or its organization with the scope `read`.
+        """
+        result: FileLink = await self._call(
+            "GET",
+            "/units/{unit}/messages/{message}/media/link",
+            path={"unit": unit, "message": message},
+            query={"seconds": seconds},
+        )
+        return result
+
+    async def get_file(self, link: Id) -> bytes:
+        """A message's file, by a link. `GET /files/{link}`. As `.../media`, without a token. Who may: Anybody."""
+        result: bytes = await self._call("GET", "/files/{link}", path={"link": link}, answer="bytes")
+        return result
+
+    async def get_file_policy(self, unit: Id) -> FilePolicy:
+        """Which files a unit keeps. `GET /units/{unit}/files`. Files are fetched as their messages arrive, and
+        read at `.../media` from then on, also when WhatsApp has them no more. What may be looked at once is
+        never kept. A file goes with its message: by the unit's retention, by a person's erasure, and when its
+        sender deletes the message for everyone. Who may: A person of the unit but attendants, or a token of it
+        or its organization with the scope `read`.
+        """
+        result: FilePolicy = await self._call("GET", "/units/{unit}/files", path={"unit": unit})
+        return result
+
+    async def put_file_policy(self, unit: Id, body: NewFilePolicy) -> FilePolicy:
+        """Replace which files a unit keeps. `PUT /units/{unit}/files`. Files are fetched as their messages
+        arrive, and read at `.../media` from then on, also when WhatsApp has them no more. What may be looked
+        at once is never kept. A file goes with its message: by the unit's retention, by a person's erasure,
+        and when its sender deletes the message for everyone. Who may: A person of the unit but attendants, or
+        a token of it or its organization with `control`.
+        """
+        result: FilePolicy = await self._call("PUT", "/units/{unit}/files", body=body, path={"unit": unit})
         return result
 
     async def create_hook(self, unit: Id, body: NewHook) -> SecretHook:

@@ -445,7 +445,9 @@ class Erasure(TypedDict):
     """What came in until then goes."""
     endedAt: str | None
     waitsFor: str | None
-    """`call`: a message to the person is being sent. `journal`: webhooks are undone."""
+    """`call`: a message to the person is being sent. `journal`: webhooks are undone. `files`: kept files are
+    being removed.
+    """
     counts: dict[str, int]
     """Rows that went, by what they were."""
 
@@ -505,6 +507,41 @@ class Figures(TypedDict):
     """Of those sent, to a tenth; null where there are none."""
     optedOutPercent: float | None
     """Of those sent, to a tenth; null where there are none."""
+
+
+class FileLink(TypedDict):
+    """A link by which a message's file is read without a token."""
+    path: str
+    """Where the file is, on the address at which you have asked."""
+    expiresAt: str | None
+
+
+class FilePolicy(TypedDict):
+    """Which files of its messages a unit keeps."""
+    kinds: list[Literal["image", "video", "audio", "voice", "document", "sticker"] | str]
+    """Of which messages the files are kept; empty: of none."""
+    maxBytes: int
+    """Bytes of one file; larger ones are left out."""
+    quotaBytes: int
+    """Bytes of all together; what goes beyond waits for room."""
+    quotaCeiling: int
+    """What the quota may be at most; the operator sets it."""
+    days: int | None
+    usage: FileUsage
+
+
+class FileUsage(TypedDict):
+    """What a unit keeps, and what else became of the files that it wanted."""
+    files: int
+    bytes: int
+    waiting: int
+    """To be fetched yet; they are tried until they are there or gone."""
+    withoutRoom: int
+    """Of these, those that go beyond the quota."""
+    gone: int
+    """WhatsApp and Evolution had them no more."""
+    leftOut: int
+    """Too large, or older than `days`."""
 
 
 class Fleet(TypedDict):
@@ -864,6 +901,8 @@ class Message(TypedDict):
     deletedAt: str | None
     media: dict[str, Any] | None
     """What the file is; its bytes are at `.../media`."""
+    fileState: Literal["wanted", "kept", "gone", "left_out"] | str | None
+    """Null: the unit does not keep it."""
     detail: dict[str, Any]
     """What is particular to its kind, as a place or a poll."""
     sender: str | None
@@ -1109,6 +1148,17 @@ class NewCeilings(TypedDict):
     """Valid tokens that a unit, or an organization, may have, whoever makes them."""
     requestsPerMinute: NotRequired[int | None]
     """Requests a minute of each token of units that has no limit of its own."""
+
+
+class NewFilePolicy(TypedDict):
+    """Which files shall be kept, of messages that arrive from now on."""
+    kinds: Sequence[Literal["image", "video", "audio", "voice", "document", "sticker"]]
+    """Of which messages the files are kept; empty: of none."""
+    maxBytes: NotRequired[int]
+    """Bytes of one file; larger ones are left out."""
+    quotaBytes: NotRequired[int]
+    """Bytes of all together; what goes beyond waits for room."""
+    days: NotRequired[int | None]
 
 
 class NewHook(TypedDict):
@@ -2202,6 +2252,8 @@ class WatchedMessage(TypedDict):
     deletedAt: str | None
     media: dict[str, Any] | None
     """What the file is; its bytes are at `.../media`."""
+    fileState: Literal["wanted", "kept", "gone", "left_out"] | str | None
+    """Null: the unit does not keep it."""
     detail: dict[str, Any]
     """What is particular to its kind, as a place or a poll."""
     sender: str | None

@@ -59,7 +59,11 @@ class ErasureBody(ResponseBody, frozen=True):
     erased_at: Annotated[Timestamp | None, Meta(description="What came in until then goes.")]
     ended_at: Timestamp | None
     waits_for: Annotated[
-        str | None, Meta(description="`call`: a message to the person is being sent. `journal`: webhooks are undone.")
+        str | None,
+        Meta(
+            description="`call`: a message to the person is being sent. `journal`: webhooks are undone. `files`: kept "
+            "files are being removed."
+        ),
     ]
     counts: Annotated[dict[str, int], Meta(description="Rows that went, by what they were.")]
 

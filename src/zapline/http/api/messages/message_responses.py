@@ -23,6 +23,10 @@ _WORK = "Where the work stands. `uncertain`: it may have been delivered, and is 
 _Work = Annotated[str, one_of(WorkState, _WORK)]
 
 
+_FILE = "What became of its file: `wanted` (to be fetched yet), `kept`, `gone` (nobody has it any more), `left_out`."
+_FileState = Annotated[str, one_of(("wanted", "kept", "gone", "left_out"), _FILE)]
+
+
 class ReactionBody(ResponseBody, frozen=True):
     """What one person says to a message."""
 
@@ -73,6 +77,7 @@ class MessageBody(ResponseBody, frozen=True, kw_only=True):
     ]
     deleted_at: Timestamp | None
     media: Annotated[dict[str, Any] | None, Meta(description="What the file is; its bytes are at `.../media`.")]
+    file_state: Annotated[_FileState | None, Meta(description="Null: the unit does not keep it.")]
     detail: Annotated[dict[str, Any], Meta(description="What is particular to its kind, as a place or a poll.")]
     sender: Annotated[str | None, Meta(description="Who has written it, in a group.")]
     sender_name: str | None
@@ -179,6 +184,7 @@ def _message_fields(message: Message) -> dict[str, Any]:
         "edit_text_unknown": message.edit_text_unknown,
         "deleted_at": iso(message.deleted_at),
         "media": message.media,
+        "file_state": message.file_state,
         "detail": message.detail,
         "sender": message.sender,
         "sender_name": message.sender_name,

@@ -45,6 +45,7 @@ _RULES: tuple[tuple[str, Needs, Needs], ...] = (
     (rf"{_UNIT}/(hooks|opt-outs)\b", Needs.OPERATOR, Needs.OPERATOR),
     (rf"{_UNIT}/settings/pace$", Needs.OPERATOR, Needs.OPERATOR),
     (rf"{_UNIT}/settings$", Needs.OPERATOR, Needs.ADMIN),
+    (rf"{_UNIT}/files$", Needs.OPERATOR, Needs.OPERATOR),
     (rf"{_UNIT}/line-settings$", Needs.OPERATOR, Needs.OPERATOR),
     (rf"{_UNIT}/line-settings/proxy$", Needs.ADMIN, Needs.ADMIN),
     (rf"{_UNIT}/(tokens|privacy|move|webhook-registration|rotate-secret|archive)\b", Needs.ADMIN, Needs.ADMIN),

@@ -42,6 +42,7 @@ ACTIONS: Mapping[str, str] = {
     "rotate_secret": N_("Rotated a webhook secret"),
     "put_pace": N_("Changed the pace"),
     "put_line_settings": N_("Changed how a line behaves"),
+    "put_file_policy": N_("Changed which files are kept"),
     "put_proxy": N_("Changed the proxy of a line"),
     "delete_proxy": N_("Removed the proxy of a line"),
     "send_message": N_("Sent a message"),

@@ -152,5 +152,8 @@ FIELD_LABELS = {
     "password": N_("Password"),
     "url": N_("Address"),
     "weight": N_("Weight"),
+    "max_bytes": N_("Largest file, in MiB"),
+    "quota_bytes": N_("Room for all, in MiB"),
+    "kept_days": N_("Days"),
 }
 """The labels of fields on the pages; a refusal of any other is shown without its name."""

@@ -237,6 +237,28 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
         N_("Alarms that did not reach whom they are for, for minutes, or were given up within the last day."),
         N_("Open Alarms: each destination says what is wrong. Mend it, then send a test."),
     ),
+    "filesDiskFull": CheckExplanation(
+        N_("Disk full for files"),
+        N_("Files of messages are not fetched, because the disk has no room for them."),
+        N_("Free the disk. WhatsApp keeps files for about a month, and they are fetched by themselves."),
+    ),
+    "filesWithoutRoom": CheckExplanation(
+        N_("Units without room for files"),
+        N_("Units whose quota for files of messages is used up: further ones wait."),
+        N_("Raise the quota in the unit's settings, or keep files for fewer days."),
+    ),
+    "fileWaitsSeconds": CheckExplanation(
+        N_("Oldest file that waits"),
+        N_("How long the oldest file has waited to be fetched from WhatsApp."),
+        N_("Look at the log and at the Evolution server."),
+        "seconds",
+    ),
+    "fileRemovalWaitsSeconds": CheckExplanation(
+        N_("Oldest file to be removed"),
+        N_("How long the oldest file of a deleted message has waited to be removed."),
+        N_("Look at the disk's rights, and at S3."),
+        "seconds",
+    ),
     "hooksDisabled": CheckExplanation(
         N_("Hooks disabled"),
         N_("CRMs that are not told any more, because they failed for days or asked for it."),

@@ -12,7 +12,8 @@ from zapline.http.console.framework.layout import Layout
 from zapline.http.console.inbox.message_view import INLINE_AUDIO, INLINE_IMAGES
 from zapline.sql.conversations import conversations
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.inbound.media_cache import MediaFetcher, OpenFile
+from zapline.supervisors.files.reading import FileReader
+from zapline.supervisors.inbound.media_cache import OpenFile
 from zapline.supervisors.outbound.submission import UnknownMessage
 from zapline.supervisors.units.unit_commands import UnitCommands
 
@@ -24,7 +25,7 @@ _MAX_INLINE = 8_000_000
 class MessageFiles:
     """``/console/units/{unit}/messages/{message}/file`` and ``/shown``."""
 
-    def __init__(self, layout: Layout, commands: UnitCommands, media: MediaFetcher, pool: Pool) -> None:
+    def __init__(self, layout: Layout, commands: UnitCommands, media: FileReader, pool: Pool) -> None:
         self._layout = layout
         self._commands = commands
         self._media = media

@@ -26,7 +26,7 @@ from zapline.http.console.framework.message_labels import (
     message_summary,
     tick,
 )
-from zapline.http.console.framework.translation import _
+from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.inbox.message_rows import message_rows
 from zapline.sql.conversations.conversations import Message
 from zapline.sql.conversations.inbox import OutboxWork, QuotedMessage
@@ -80,6 +80,8 @@ class MessageView:
     view_once: bool
     file: str | None
     """The label of its file, with the size."""
+    file_state: str
+    """What became of a file that was to be kept; empty where there is none."""
     inline: str | None
     """``image`` or ``sound`` if the page may show or play the file."""
     width: int | None
@@ -167,6 +169,7 @@ def _message_view(
         forwarded=message.forwarded,
         view_once=message.view_once,
         file=" ".join(filter(None, [label.lower(), file_size(media.get("size"))])) if has_file else None,
+        file_state=_(_FILE_STATES.get(message.file_state or "", "")) if has_file and message.file_state else "",
         inline=_inline(message, media) if has_file else None,
         width=_side(media.get("width")),
         height=_side(media.get("height")),
@@ -214,6 +217,14 @@ def _quote(message: Message, known: QuotedMessage | None) -> Quote | None:
 
 _MAX_INLINE = 8_000_000
 """Bytes of a file that the page loads by itself."""
+
+
+_FILE_STATES: Mapping[str, str] = {
+    "wanted": N_("is being fetched"),
+    "kept": N_("is kept"),
+    "gone": N_("is gone from WhatsApp"),
+    "left_out": N_("is not kept"),
+}
 
 
 def _inline(message: Message, media: Mapping[str, Any]) -> str | None:

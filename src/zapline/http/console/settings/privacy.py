@@ -33,6 +33,7 @@ _CONFIRMED_DIGITS = 4
 _WAITING_FOR: Mapping[str, str] = {
     "call": N_("waits for a message that is being sent"),
     "journal": N_("waits for webhooks that are being stored"),
+    "files": N_("waits for files that are being removed"),
 }
 _ERASED_KINDS: Mapping[str, str] = {
     "messages": N_("messages"),

@@ -1,0 +1,3 @@
+"""What units keep of the files of their messages.
+
+Imports postgres; imported by the packages above sql."""
