@@ -14,7 +14,7 @@ from zapline.http.console.access.page_access import Needs, stated_needs
 
 OPEN = {"asset", "sign_in", "sign_in_form", "preferences", "invitation", "accept_invitation"}
 ADMINS_ALONE = re.compile(
-    r"/console/(people|alarms|organizations|servers|audit|units/new|part/servers)\b"
+    r"/console/(people|alarms|ceilings|organizations|servers|audit|units/new|part/servers)\b"
     r"|/console/units/<uuid:unit>/(privacy|tokens|archive|rotate-secret|move|webhook-registration|line-settings/proxy)\b"
 )
 """Written a second time: what nobody but administrators may even read."""
@@ -59,6 +59,8 @@ async def test_an_attendant_is_shown_his_units_and_no_trace_of_others(api: Any, 
         "/console/search?q=farinha",
         "/console/attention",
         "/console/where",
+        "/console/find",
+        "/console/find?q=fi",
     ):
         page = await operator.client.get(path, headers=cookie)
         assert page.status_code == 200, path

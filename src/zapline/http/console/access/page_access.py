@@ -33,7 +33,7 @@ _RULES: tuple[tuple[str, Needs, Needs], ...] = (
     (r"/console/(attention/letters|scan|units/several)\b", Needs.OPERATOR, Needs.OPERATOR),
     (r"/console/attention\b", Needs.ATTENDANT, Needs.ATTENDANT),
     (r"/console/health\b", Needs.EVERYWHERE, Needs.EVERYWHERE),
-    (r"/console/(people|alarms|organizations|servers|part/servers|audit|units/new)\b", Needs.ADMIN, Needs.ADMIN),
+    (r"/console/(people|alarms|ceilings|organizations|(part/)?servers|audit|units/new)\b", Needs.ADMIN, Needs.ADMIN),
     (rf"{_UNIT}(/(part|events|history|uptime\.csv)\b|$)", Needs.ATTENDANT, Needs.ADMIN),
     (rf"{_UNIT}/(conversations|messages|quick-replies)\b", Needs.ATTENDANT, Needs.ATTENDANT),
     (rf"{_UNIT}/attention/letters\b", Needs.OPERATOR, Needs.OPERATOR),
