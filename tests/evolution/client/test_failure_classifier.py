@@ -322,6 +322,7 @@ OURS = {
     "cancelled",
     "given_up",
     "id_taken",
+    "no_receipts",
     "upload_missing",
     "unreadable",
     "whatsapp_refused",

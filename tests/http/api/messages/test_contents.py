@@ -60,7 +60,8 @@ async def test_a_quote_of_an_unknown_message_is_told_with_its_author(api: Any, o
         "status": False,
     }
     shown = await thread(operator, api, unit)
-    assert shown.index("Confirma o horário das 15h?") < shown.index("Confirmo sim")
+    # The list beside the thread tells its last text, too.
+    assert shown.index("Confirma o horário das 15h?") < shown.rindex("Confirmo sim")
 
 
 async def test_an_answer_to_a_status_says_so_with_its_caption(api: Any, operator: Operator) -> None:
