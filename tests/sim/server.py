@@ -42,6 +42,10 @@ SETTINGS = {
     "bgwriter_lru_maxpages": "0",
     "jit": "off",
     "synchronous_commit": "off",
+    # Tables of some dozens of rows, read some dozens of times: to look for a better plan costs more than it gains.
+    "plan_cache_mode": "force_generic_plan",
+    "from_collapse_limit": "1",
+    "join_collapse_limit": "1",
 }
 """What costs time and changes no row: the server is not killed, and its files are in memory."""
 
