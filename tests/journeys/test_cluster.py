@@ -1,5 +1,6 @@
 """Three daemons that share the units, as real processes: one is killed, one stands still, one leaves and comes back."""
 
+import json
 import signal
 import time
 
@@ -51,3 +52,21 @@ def test_a_node_is_killed_another_stands_still_and_everything_arrives_once() -> 
         for node in cluster.nodes:
             assert node.http.post("/webhooks/whatsapp/evolution/stranger", json=body).status_code == 200
             assert node.http.get("/health").json()["checks"]["singleCopyWebhooks"]["value"] == 0
+        # One that is alone stands by while they work, and stores what they leave.
+        second.signal(signal.SIGTERM)
+        wait_until(lambda: not second.is_alive, WITHIN, "an orderly end")
+        second.shares = False
+        second.start()
+        wait_until(lambda: second.id is None and second.answers_readyz("standby"), WITHIN, "a standby")
+        for node in (first, third):
+            node.signal(signal.SIGKILL)
+        body["data"] = {
+            "key": {"remoteJid": "5511999990001@s.whatsapp.net", "fromMe": False, "id": "LEFT"},
+            "message": {"conversation": "oi"},
+            "messageType": "conversation",
+            "messageTimestamp": int(time.time()),
+        }
+        cluster.put_into_inbox(cluster.units[0], json.dumps(body))
+        stored = "select 1 from zapline.messages where external_id = 'LEFT'"
+        wait_until(lambda: cluster.rows(stored), WITHIN, "what was left in the inbox")
+        assert cluster.rows("select count(*) from zapline.inbox") == [(0,)]

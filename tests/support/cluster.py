@@ -100,9 +100,10 @@ class Node(RunningSystem):
 
     base_url: str = ""
     key: str = ""
+    shares: bool = True
 
     def _environment(self) -> dict[str, str]:
-        own = {"ZAPLINE_CLUSTER": "true", "ZAPLINE_MASTER_KEY": self.key, "BASE_URL": self.base_url}
+        own = {"ZAPLINE_CLUSTER": str(self.shares).lower(), "ZAPLINE_MASTER_KEY": self.key, "BASE_URL": self.base_url}
         return super()._environment() | own
 
     def start(self) -> None:
@@ -117,6 +118,13 @@ class Node(RunningSystem):
             return None
         node = health["database"]["node"]
         return str(node) if node is not None else None
+
+    def answers_readyz(self, code: str) -> bool:
+        """Whether ``/readyz`` refuses with this code."""
+        try:
+            return str(httpx2.get(f"{self.url}/readyz", timeout=5, trust_env=False).json().get("code")) == code
+        except httpx2.TransportError:
+            return False
 
     @property
     def is_alive(self) -> bool:
@@ -172,6 +180,14 @@ class RunningCluster:
         wait_until(
             lambda: self.is_settled(*without), seconds, f"{len(self.nodes) - len(without)} nodes that own all units"
         )
+
+    def put_into_inbox(self, unit: str, body: str) -> None:
+        """Leave a webhook in the inbox, as a node does that dies right after."""
+        query = (
+            "insert into zapline.inbox (copy, unit_id, event, received_at, body) "
+            "values (gen_random_uuid(), %s, 'messages.upsert', %s, %s) returning id"
+        )
+        assert self.rows(query, unit, time.time(), body.encode())
 
     def webhook_url(self, unit: str) -> str:
         """The path at which Evolution posts for a unit."""

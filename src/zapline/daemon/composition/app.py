@@ -20,7 +20,7 @@ import trio
 
 import zapline
 from zapline.daemon.composition.alarms import open_alarms
-from zapline.daemon.composition.cluster import Cluster, check_shared_key, goes_to_actor, share_units
+from zapline.daemon.composition.cluster import Cluster, check_shared_key, goes_to_actor, share_units, take_what_is_left
 from zapline.daemon.composition.files import KeptFiles
 from zapline.daemon.composition.inbound import actor_context, build_inbound, load_snapshot, start_inbound
 from zapline.daemon.composition.listeners import Listener, http_listeners
@@ -238,7 +238,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         calls = LineCalls(client, secrets.webhook_address, counters, roster.server_of)
         context = actor_context(settings, journal, recorder, calls, counters, dispatcher, inbound, outbound, feed)
         sharing = (core, database.open_engine, inbound, recorder, outbound, control.look)
-        cluster = share_units(nursery, *sharing) if settings.cluster else None
+        cluster = share_units(nursery, *sharing) if settings.cluster else take_what_is_left(nursery, *sharing)
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, context)

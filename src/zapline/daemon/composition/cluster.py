@@ -12,6 +12,7 @@ from zapline.daemon.composition.outbound import DaemonCore, Outbound
 from zapline.daemon.settings import Settings
 from zapline.domain.errors import ConfigurationError, RemoteError
 from zapline.domain.ids import UnitId
+from zapline.sql.cluster import inbox
 from zapline.sql.journal.schema import Entry
 from zapline.sql.postgres.connection import Connection
 from zapline.supervisors.cluster.inbox_reader import InboxReader
@@ -26,6 +27,7 @@ from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.units.roster import Roster
 
 _LOOK_PAUSE = 0.1
+_LEFT_PAUSE = 1.0
 _LOAD_SECONDS = 600.0
 """For which it is believed that another node still reads a campaign's list."""
 _LOG = structlog.get_logger(scope="Cluster")
@@ -103,9 +105,9 @@ def share_units(
     senders = outbound.senders
     leadership.is_first, roster.shared, inbound.comparison.shared = False, True, True
     outbound.feeder.load_seconds = _LOAD_SECONDS
-    inbox = SharedInbox(pool, connect, lambda: leadership.standing.node)
-    single = SingleCopies(core.journal, inbox, counters, lambda unit: _owns(roster, unit), core.clock)
-    core.intake.share(inbox, single)
+    shared = SharedInbox(pool, connect, lambda: leadership.standing.node)
+    single = SingleCopies(core.journal, shared, counters, lambda unit: _owns(roster, unit), core.clock)
+    core.intake.share(shared, single)
     placement = Placement(pool, leadership, core.commands, roster, counters, senders.is_calling)
     reader = InboxReader(connect, leadership, roster, counters, placement.units_changed, senders.wake)
     inbound.shared = lambda: SharedReport(single.left, placement.inbox_age)
@@ -121,11 +123,48 @@ def share_units(
         reader.wake()
 
     roster.on_gained, placement.on_given, placement.on_first = gained, placed, on_first
-    inbox.on_own, core.commands.on_changed, placement.has_in_hand = reader.wake, placement.announce, reader.has_in_hand
+    shared.on_own, core.commands.on_changed, placement.has_in_hand = reader.wake, placement.announce, reader.has_in_hand
     senders.wake_elsewhere, leadership.standing.check_again = wake_ups.wake, placement.units_changed
-    cluster = Cluster(leadership, inbox, single, reader, placement, wake_ups, outbound)
+    cluster = Cluster(leadership, shared, single, reader, placement, wake_ups, outbound)
     nursery.start_soon(cluster.run)
     return cluster
+
+
+def take_what_is_left(
+    nursery: trio.Nursery,
+    core: DaemonCore,
+    connect: Callable[[], Awaitable[Connection]],
+    inbound: Inbound,
+    recorder: Recorder,
+    outbound: Outbound,
+    on_first: Callable[[], None],
+) -> Cluster | None:
+    """Have a daemon that is alone store what others, which shared the units, have left in the inbox. Returns None."""
+    reader = InboxReader(connect, core.leadership, core.roster, core.counters, lambda: None, outbound.senders.wake)
+    nursery.start_soon(_empty_inbox, core, reader)
+    return None
+
+
+async def _empty_inbox(core: DaemonCore, reader: InboxReader) -> None:
+    """Read the inbox until it is empty; one look, if nothing is in it. Nobody puts anything in any more."""
+    async with trio.open_nursery() as nursery:
+        reads = False
+        while True:
+            await core.leadership.may_write()
+            try:
+                async with core.pool.connection() as conn:
+                    waiting, _ = await inbox.count_waiting(conn)
+            except RemoteError as failure:
+                _LOG.debug("The inbox cannot be looked at", error=str(failure))
+            else:
+                if not waiting:
+                    break
+                if not reads:
+                    _LOG.warning("Webhooks were left in the inbox by daemons that shared the lines", count=waiting)
+                    nursery.start_soon(reader.run)
+                reads = True
+            await trio.sleep(_LEFT_PAUSE)
+        nursery.cancel_scope.cancel()
 
 
 def _owns(roster: Roster, unit: UnitId) -> bool | None:
