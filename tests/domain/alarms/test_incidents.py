@@ -191,7 +191,7 @@ def play(world: World, moves: list[tuple[str, str, float]], seed: int | None = N
             world.incidents = (*stored, *(each for each in world.incidents if not each.said))
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(70), deadline=None)
 @given(moves=MOVES)
 def test_whatever_happens_there_is_one_alarm_and_at_most_one_all_clear_of_an_incident(
     moves: list[tuple[str, str, float]],
@@ -218,7 +218,7 @@ def test_whatever_happens_there_is_one_alarm_and_at_most_one_all_clear_of_an_inc
     assert (world.incidents, len(world.said)) == before, "the same seen again changes nothing"
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(moves=MOVES, seed=st.integers(0, 1000))
 def test_neither_the_order_in_which_troubles_are_seen_nor_a_restart_changes_what_is_said(
     moves: list[tuple[str, str, float]], seed: int
@@ -229,7 +229,7 @@ def test_neither_the_order_in_which_troubles_are_seen_nor_a_restart_changes_what
     assert other.said == plain.said
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(moves=MOVES, line=st.sampled_from(LINES))
 def test_what_stays_wrong_is_told_in_the_end(moves: list[tuple[str, str, float]], line: str) -> None:
     world = World()

@@ -46,7 +46,7 @@ async def test_a_test_arrives_signed_at_a_webhook_and_once_by_the_line_that_is_o
     await api.post(f"{PATH}/{hook['id']}/test", {}, 404)
 
 
-async def test_what_cannot_be_told_is_refused_in_words(api: Any) -> None:
+async def test_what_cannot_be_told_is_refused_in_words_and_incidents_are_listed_page_by_page(api: Any) -> None:
     unit = str((await api.add_unit()).id)
     refused: list[tuple[dict[str, Any], str]] = [
         ({"kind": "email", "to": "ana@example.com"}, "kind"),
@@ -67,9 +67,6 @@ async def test_what_cannot_be_told_is_refused_in_words(api: Any) -> None:
         await api.post(PATH, {"kind": "webhook", "to": f"https://example.com/{number}"}, 201)
     full = await api.post(PATH, {"kind": "webhook", "to": "https://example.com/more"}, 409)
     assert full["code"] == "too_many_alarm_destinations"
-
-
-async def test_incidents_are_listed_page_by_page(api: Any) -> None:
     async with api.engine_pool.connection() as conn, conn.transaction():
         for number in range(3):
             member = Member(Trouble(f"line:{number}", 1000.0, "Loja", "logged_out"), told=True)
