@@ -35,8 +35,9 @@ def set_back_unnoticed(patch: pytest.MonkeyPatch) -> None:
         return False
 
     patch.setattr(DatabaseComparison, "_bring_back", nothing_to_bring_back)
-    for name in ("advance_positions", "write_connections"):
+    for name in ("advance_positions", "write_connections", "hold_units"):
         without(patch, recorder_transaction, name, "r.expected = 0", "true")
+        without(patch, recorder_transaction, name, "o.message_id = r.last_message", "false")
     held, unheld = "a.journal_id, a.stored, a.last_message, a.last_fence", "a.journal_id, 0, null, null"
     without(patch, send_claims, "claim", held, unheld)
 
