@@ -13,6 +13,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner, Result
 
+from zapline.daemon.backup.manifest import Manifest
+from zapline.daemon.backup.restoring import what_to_reconcile
 from zapline.daemon.backup.sealed_key import fingerprint, seal, unseal
 from zapline.daemon.cli import app
 from zapline.domain.errors import LocalError
@@ -157,3 +159,12 @@ def test_a_copy_of_the_journal_is_one_moment_though_it_is_written_meanwhile(tmp_
         assert daemon.execute("select count(*) from entries").fetchone() == (PAGES_AT_ONCE + 202,)
     with closing(sqlite3.connect(tmp_path / "copy.db")) as opened:
         assert opened.execute("pragma journal_mode").fetchone() == ("delete",)
+
+
+def test_after_a_restore_it_says_where_the_kept_files_belong() -> None:
+    made = Manifest(
+        *(1, "0.3.0", "2026-11-30T08:00:00Z", "2026-11-30T08:00:01Z", "16", {}),
+        *({"kept_files": 3}, "j", 1, 1, 1, "absent", "f", {}),
+    )
+    assert any("files/" in step for step in what_to_reconcile(made, ["database", "journal"]))
+    assert not any("files/" in step for step in what_to_reconcile(made, ["journal"]))

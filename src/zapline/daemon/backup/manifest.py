@@ -13,6 +13,8 @@ from zapline.domain.errors import LocalError
 
 FORMAT = 1
 MANIFEST, DATABASE, JOURNAL, SEALED_KEY = "manifest.json", "database.dump", "journal.db", "master.key.sealed"
+KEPT_FILES = "kept_files"
+"""The table of the files that units keep; the files themselves are copied apart."""
 PARTIAL = ".partial"
 """Ending of the directory while it is being written."""
 KeyPlace = Literal["sealed", "apart", "absent"]

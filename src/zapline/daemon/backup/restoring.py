@@ -9,7 +9,7 @@ from typing import NamedTuple
 import trio
 
 from zapline.daemon.backup import manifest as files
-from zapline.daemon.backup.manifest import DATABASE, JOURNAL, SEALED_KEY, Manifest
+from zapline.daemon.backup.manifest import DATABASE, JOURNAL, KEPT_FILES, SEALED_KEY, Manifest
 from zapline.daemon.backup.programs import Report, find_program, run_program
 from zapline.daemon.backup.sealed_key import fingerprint, unseal
 from zapline.daemon.durable_files import sync_directory, write_new
@@ -162,6 +162,11 @@ def _restore_file(state_dir: Path, path: Path, content: bytes | Path) -> None:
 def what_to_reconcile(manifest: Manifest, parts: Collection[str]) -> list[str]:
     """What a person does after a restore, in order."""
     steps = ["zapline migrate (does nothing where the backup is of this release)", "zapline doctor"]
+    if "database" in parts and manifest.rows.get(KEPT_FILES):
+        steps.append(
+            "copy the kept files of messages back into files/ of the state directory, before the daemon starts: "
+            "those that are not there are brought from WhatsApp when they are asked for, as long as it has them"
+        )
     steps.append("start the daemon: it stores by itself what the journal knows and the database does not")
     since = manifest.database_at if set(parts) == {"database"} else manifest.journal_at
     steps.append(f"zapline reconcile --all --since {since} reads what came since from Evolution's store")

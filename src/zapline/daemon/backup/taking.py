@@ -11,7 +11,7 @@ import trio
 
 import zapline
 from zapline.daemon.backup import manifest as files
-from zapline.daemon.backup.manifest import DATABASE, JOURNAL, SEALED_KEY, FileEntry, KeyPlace, Manifest
+from zapline.daemon.backup.manifest import DATABASE, JOURNAL, KEPT_FILES, SEALED_KEY, FileEntry, KeyPlace, Manifest
 from zapline.daemon.backup.programs import Report, find_program, run_program
 from zapline.daemon.backup.sealed_key import fingerprint, seal
 from zapline.daemon.durable_files import sync_directory, write_new
@@ -73,6 +73,8 @@ async def _write(
     database_at = now()
     moment, migrations = await _dump(source.url, program, directory / DATABASE, report)
     report(f"  {sum(moment.rows.values())} rows of {len(moment.rows)} tables")
+    if moment.rows.get(KEPT_FILES):
+        report(f"  the files of messages that are kept are not in it: copy {source.state_dir / 'files'} after it")
     report("2 of 3: the journal ...")
     journal_at = now()
     journal = await _copy(source.state_dir, directory / JOURNAL, report)

@@ -30,7 +30,7 @@ MAX_FETCHES = 4
 _OF_ONE_SERVER = 2
 _MIN_PAUSE = 0.2
 """Seconds between two looks for what is due, however often ``wake`` is called."""
-_IDLE = 15.0
+_IDLE, _IDLE_WITHOUT_POLICY = 15.0, 60.0
 _RETRY_AFTER = 5.0
 """Seconds after the database did not serve a look."""
 _SERVER_REST = 15.0
@@ -113,7 +113,7 @@ class FileKeeper:
         async with self._pool.connection() as conn:
             wanted = await kept_files.list_due(conn, self._clock())
             self._wanting = await kept_files.list_wanting_units(conn)
-        now, pauses = trio.current_time(), [_IDLE]
+        now, pauses = trio.current_time(), [_IDLE if self._wanting else _IDLE_WITHOUT_POLICY]
         for idle in self._turns.keys() - {file.unit for file in wanted}:
             if not self._turns[idle].busy:
                 del self._turns[idle]

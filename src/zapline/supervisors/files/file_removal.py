@@ -17,8 +17,8 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.files.disk import FileDisk
 
 _BATCH = 100
-_IDLE = 15.0
-"""Seconds between two looks without a wake-up."""
+_IDLE = 60.0
+"""Seconds between two looks without a wake-up: for what its sender has deleted."""
 _RETRY_AFTER = 5.0
 _SWEEP_EVERY = 3600.0
 """Seconds between two looks at all that lies on disk."""
