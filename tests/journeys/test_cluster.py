@@ -55,7 +55,14 @@ def test_a_node_is_killed_another_stands_still_and_everything_arrives_once() -> 
         # One that is alone stands by while they work, and stores what they leave.
         second.signal(signal.SIGTERM)
         wait_until(lambda: not second.is_alive, WITHIN, "an orderly end")
-        second.shares = False
+        # One with another master key takes no lines.
+        key, second.key = second.key, "another-master-key-of-thirty-two-letters"
+        second.start()
+        wait_until(lambda: second.answers_readyz("standby"), WITHIN, "a node that is refused")
+        assert cluster.owners().get(second.id or "", 0) == 0
+        second.signal(signal.SIGTERM)
+        wait_until(lambda: not second.is_alive, WITHIN, "an orderly end")
+        second.key, second.shares = key, False
         second.start()
         wait_until(lambda: second.id is None and second.answers_readyz("standby"), WITHIN, "a standby")
         for node in (first, third):

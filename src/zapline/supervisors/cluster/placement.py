@@ -35,6 +35,8 @@ _AFTER_DEATH_SECONDS = 30.0
 _MOST_MOVED = 100
 """Units that are handed over at once, each second."""
 _COUNT_EVERY = 5.0
+_SECRETS_COMPARED = 20
+"""Units whose secrets are compared with the master key; some may have been imported with secrets of their own."""
 _SOON = 0.1
 _LOG = structlog.get_logger(scope="Cluster")
 
@@ -69,6 +71,8 @@ class Placement:
     _counted_at: float = field(default=float("-inf"), init=False)
     _known: tuple[UUID, str, str] | None = field(default=None, init=False)
     """As which node the units were read, and the marks of what was read."""
+    _compared_as: UUID | None = field(default=None, init=False)
+    """As which node the master key was compared with that of the others."""
     _free_since: float | None = field(default=None, init=False)
     _death_at: float = field(default=float("-inf"), init=False)
     _wake: trio.Event = field(default_factory=trio.Event, init=False)
@@ -119,6 +123,7 @@ class Placement:
         async with self._pool.connection() as conn:
             if not await self._bury_dead(conn, node):
                 pause = _SOON
+            await self._refuse_foreign_key(conn, node)
             seen = await membership.survey(conn, node)
             became_first = seen.eldest and not self._leadership.is_first
             self._leadership.is_first = seen.eldest
@@ -142,6 +147,17 @@ class Placement:
         if self._is_time_to_move(seen):
             await self._hand_over_surplus(node, seen)
         return pause
+
+    async def _refuse_foreign_key(self, conn: Connection, node: UUID) -> None:
+        """Take no units where the master key is another one: webhooks would be registered with secrets of nobody."""
+        units = self._roster.units()[:_SECRETS_COMPARED]
+        if self._compared_as == node or not units:
+            return
+        if not any(map(self._commands.has_secret_of, units)):
+            _LOG.critical("The master key is not that of the other nodes; no lines are taken: set ZAPLINE_MASTER_KEY")
+            self._leadership.leaving = True
+            await membership.begin_leaving(conn, node)
+        self._compared_as = node
 
     async def _count_inbox(self, conn: Connection, first: bool) -> None:
         """Look how long webhooks wait; the first node gives up those of units that are gone."""

@@ -314,6 +314,10 @@ class UnitCommands:
             raise UnknownUnit("there is no such unit")
         return active
 
+    def has_secret_of(self, unit: Unit) -> bool:
+        """Whether a unit's webhook secret was derived from this process's master key."""
+        return digest_secret(self._secret_of(unit.id, unit.record.secret_generation)) == unit.record.secret_digest
+
     def release_unit(self, unit: UnitId) -> None:
         """End a quarantine by hand. Raises UnknownUnit, UnitNotReady."""
         refuse_elsewhere(self.find(unit))
