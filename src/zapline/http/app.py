@@ -130,7 +130,7 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
         EvolutionServerRoutes(deps.servers, commands).attach(routes)
     if deps.erasures is not None:
         PrivacyRoutes(deps.erasures, pool, deps.audit, deps.auth.trusted, deps.region).attach(routes)
-    ConversationRoutes(commands, pool, deps.receipts).attach(routes)
+    ConversationRoutes(commands, pool, deps.receipts, deps.region).attach(routes)
     MessageSearchRoutes(commands, pool, deps.searches).attach(routes)
     if deps.outgoing is not None:
         MessageRoutes(commands, deps.outgoing, pool).attach(routes)

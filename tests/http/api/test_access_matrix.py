@@ -48,7 +48,7 @@ INSPECT = {
 SEND = {
     *("edit_message", "delete_message", "put_quick_reply", "delete_quick_reply"),
     *("send_message", "cancel_message", "release_message", "upload", "mark_read", "suppress", "release_suppression"),
-    "check_numbers",
+    *("check_numbers", "mark_unread"),
 }
 CAMPAIGN = {
     *("create_campaign", "try_campaign", "add_recipients", "start_campaign", "pause_campaign", "resume_campaign"),

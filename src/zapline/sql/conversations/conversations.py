@@ -13,7 +13,6 @@ from zapline.domain.outbox.contents import kind_of_content, text_of_content
 from zapline.domain.outbox.work_states import WorkState
 from zapline.sql.health.dead_letters import DeadLetter, get_dead_letter, list_dead_letters
 from zapline.sql.outbound.outbox import NewMessage, QueuedMessage
-from zapline.sql.outbound.unit_pace import StoredPace, load_pace
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries, from_row
@@ -157,12 +156,19 @@ async def list_conversations(
     return [Conversation(*row) for row in rows]
 
 
+async def find_conversation_of_phone(pool: Pool, unit: UnitId, phone: str) -> Conversation | None:
+    """The conversation with this canonical phone, with all that was merged into it; None before its first message."""
+    values = {"phone": phone, "longest": _PREVIEW, "most_unread": MOST_UNREAD}
+    async with unit_scope(pool, unit) as conn:
+        row = await _SQL.one(conn, "find_conversation_of_phone", unit_id=unit, **values)
+    return Conversation(*row) if row is not None and row.last_message_at is not None else None
+
+
 async def list_thread(
     pool: Pool, unit: UnitId, conversation: UUID, before: tuple[datetime, int] | None, limit: int
 ) -> list[Message] | None:
     """A page of a conversation's messages, newest first; None where the unit has no such conversation."""
-    at, seq = before or (None, None)
-    position = {"before_at": at, "before_seq": seq}
+    position = dict(zip(("before_at", "before_seq"), before or (None, None), strict=True))
     async with unit_scope(pool, unit) as conn:
         root = await _SQL.one(conn, "find_root", unit_id=unit, conversation_id=conversation)
         if root is None:
@@ -312,12 +318,6 @@ async def list_stalled(pool: Pool, unit: UnitId, before: int | None, limit: int)
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_stalled", unit_id=unit, before=before, limit=limit)
     return [_tracked_message(row) for row in rows]
-
-
-async def find_pace(pool: Pool, unit: UnitId) -> StoredPace | None:
-    """The unit's pace limits as stored."""
-    async with unit_scope(pool, unit) as conn:
-        return await load_pace(conn, unit)
 
 
 async def list_all_dead_letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> list[DeadLetter]:

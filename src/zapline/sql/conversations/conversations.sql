@@ -30,29 +30,8 @@ left join zapline.message_aliases quoting on quoting.unit_id = m.unit_id and quo
          from zapline.message_reactions x
         where x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id) reacted on true
 
--- name: list_conversations
--- A page of root conversations, latest message first, read by the index of recency; messages of merged conversations
--- count as their own. Of conversations that are merged, the one with the latest message stands for all. (Below a policy
--- PostgreSQL takes no coalesce to an index, but a case. It expects half of the rows to fulfil a "not", and one in 200 an
--- "is null": that few would let it sort all conversations rather than stop after a page.)
-with latest as (
-    select coalesce(c.merged_into, c.id) as id, c.last_message_at
-      from zapline.conversations c
-     where c.unit_id = %(unit_id)s and c.last_message_at is not null
-       and c.last_message_at <= coalesce(%(before_at)s::timestamptz, 'infinity')
-       and c.last_message_at >= coalesce(date_trunc('milliseconds', %(since)s::timestamptz) + interval '1 millisecond',
-                                         '-infinity')
-       and (%(before_at)s::timestamptz is null
-            or (c.last_message_at, coalesce(c.merged_into, c.id)) < (%(before_at)s, %(before_id)s::uuid))
-       and not coalesce((select true
-              from ((select o.id, o.last_message_at from zapline.conversations o where o.id = c.merged_into)
-                    union all
-                    (select o.id, o.last_message_at from zapline.conversations o
-                      where o.merged_into = case when c.merged_into is null then c.id else c.merged_into end and o.id <> c.id)) o
-             where o.last_message_at > c.last_message_at or (o.last_message_at = c.last_message_at and o.id < c.id)
-             limit 1), false)
-     order by c.last_message_at desc, coalesce(c.merged_into, c.id) desc
-     limit %(limit)s)
+-- fragment: conversations_in_list
+-- The conversations of `latest`, each with its last message and how many are unread.
 select r.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid,
        case when k.name is null or p.name_at > k.name_at then coalesce(p.name, k.name) else k.name end as name,
        coalesce(k.username, p.username) as username, l.last_message_at, r.created_at,
@@ -90,7 +69,42 @@ select r.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid,
                        order by x.sent_at desc, x.seq desc limit %(most_unread)s) n
                 where not newest.from_me and o.unit_id = %(unit_id)s and (o.id = l.id or o.merged_into = l.id)) recent
         where not recent.answered and recent.seq > r.read_up_to) unread on true
- order by l.last_message_at desc, l.id desc;
+ order by l.last_message_at desc, l.id desc
+
+-- name: list_conversations
+-- A page of root conversations, latest message first, read by the index of recency; messages of merged conversations
+-- count as their own. Of conversations that are merged, the one with the latest message stands for all. (Below a policy
+-- PostgreSQL takes no coalesce to an index, but a case. It expects half of the rows to fulfil a "not", and one in 200 an
+-- "is null": that few would let it sort all conversations rather than stop after a page.)
+with latest as (
+    select coalesce(c.merged_into, c.id) as id, c.last_message_at
+      from zapline.conversations c
+     where c.unit_id = %(unit_id)s and c.last_message_at is not null
+       and c.last_message_at <= coalesce(%(before_at)s::timestamptz, 'infinity')
+       and c.last_message_at >= coalesce(date_trunc('milliseconds', %(since)s::timestamptz) + interval '1 millisecond',
+                                         '-infinity')
+       and (%(before_at)s::timestamptz is null
+            or (c.last_message_at, coalesce(c.merged_into, c.id)) < (%(before_at)s, %(before_id)s::uuid))
+       and not coalesce((select true
+              from ((select o.id, o.last_message_at from zapline.conversations o where o.id = c.merged_into)
+                    union all
+                    (select o.id, o.last_message_at from zapline.conversations o
+                      where o.merged_into = case when c.merged_into is null then c.id else c.merged_into end and o.id <> c.id)) o
+             where o.last_message_at > c.last_message_at or (o.last_message_at = c.last_message_at and o.id < c.id)
+             limit 1), false)
+     order by c.last_message_at desc, coalesce(c.merged_into, c.id) desc
+     limit %(limit)s)
+-- include: conversations_in_list;
+
+-- name: find_conversation_of_phone
+-- The conversation with a phone, which is never merged into another one.
+with latest as (
+    select c.id, (select max(o.last_message_at) from zapline.conversations o
+                   where o.unit_id = %(unit_id)s and (o.id = c.id or o.merged_into = c.id)) as last_message_at
+      from zapline.contacts k
+      join zapline.conversations c on c.contact_id = k.id
+     where k.unit_id = %(unit_id)s and k.kind = 'person' and k.canonical = %(phone)s)
+-- include: conversations_in_list;
 
 -- name: find_root
 -- The root of a conversation: itself, or the one it was merged into.

@@ -9,7 +9,9 @@ from zapline.domain.outbox.pacing import PaceLimits, PastSend
 from zapline.domain.outbox.typing_time import DEFAULT_TYPING_LONGEST
 from zapline.domain.outbox.work_states import Lane
 from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
+from zapline.sql.postgres.row_level_security import unit_scope
 
 _SQL = Queries(__name__)
 
@@ -74,6 +76,12 @@ async def load_pace(conn: Connection, unit: UnitId) -> StoredPace | None:
     if row is None:
         return None
     return replace(StoredPace(*row), resend_lanes=tuple(Lane(lane) for lane in row.resend_lanes or ()))
+
+
+async def find_pace(pool: Pool, unit: UnitId) -> StoredPace | None:
+    """The unit's pace limits as stored."""
+    async with unit_scope(pool, unit) as conn:
+        return await load_pace(conn, unit)
 
 
 async def read_pace(conn: Connection, unit: UnitId) -> PaceLimits | None:

@@ -468,6 +468,22 @@ async def test_a_read_conversation_is_told_to_its_senders_once(api: Any) -> None
     newest = items[-1]["seq"]
     assert await api.post(path, {}) == {"marked": 3, "skippedLid": 0, "readUpTo": newest}
     assert await api.post(path, {}) == {"marked": 0, "skippedLid": 0, "readUpTo": newest}
+    listed = f"/units/{unit.id}/conversations"
+    (whole,) = (await api.get(listed))["items"]
+    assert whole["unreadCount"] == 0
+    again = f"{path.removesuffix('read')}unread"
+    assert [(await api.post(again, {}))["marked"] for _ in range(2)] == [True, False]
+    (unread,) = (await api.get(listed))["items"]
+    assert unread == {**whole, "unreadCount": 1}
+    assert (await api.post(f"{listed}/{uuid4()}/unread", {}, 404))["code"] == "conversation_not_found"
+    for phone in (whole["phone"], whole["phone"].removeprefix("+55")):
+        assert await api.get(listed, phone=phone) == {"items": [unread], "nextCursor": None}, phone
+    assert (await api.get(listed, phone=whole["phone"], updatedSince=unread["lastMessageAt"]))["items"] == []
+    assert (await api.get(listed, phone="+5511988880001"))["items"] == []
+    refused = await api.get(listed, 422, phone="ninguém")
+    assert refused["errors"][0]["field"] == "phone"
+    other = await api.add_unit("Outra")
+    assert (await api.get(f"/units/{other.id}/conversations", phone=whole["phone"]))["items"] == []
     await api.send(unit, "messages.upsert", arrived("B1", jid="222333444555666@lid"))
     (conversation,) = [
         item for item in (await api.get(f"/units/{unit.id}/conversations"))["items"] if not item["phone"]

@@ -2176,6 +2176,12 @@ class UnitPatch(TypedDict):
     webhookRegistration: NotRequired[WebhookRegistrationMode]
 
 
+class Unread(TypedDict):
+    """Whether anything has changed."""
+    marked: bool
+    """False: the newest message that came in is unread already, or none came."""
+
+
 class Upload(TypedDict):
     """A file that can be sent: name its `id` as `upload` in a message or campaign."""
     id: str

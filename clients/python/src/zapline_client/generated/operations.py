@@ -103,6 +103,7 @@ from zapline_client.generated.models import (
     Unit,
     UnitPage,
     UnitPatch,
+    Unread,
     Upload,
     Uptime,
     WatchedMessage,
@@ -639,6 +640,7 @@ class Operations:
         unit: Id,
         *,
         updated_since: str | datetime | None = None,
+        phone: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> ConversationPage:
@@ -649,7 +651,7 @@ class Operations:
             "GET",
             "/units/{unit}/conversations",
             path={"unit": unit},
-            query={"updatedSince": updated_since, "limit": limit, "cursor": cursor},
+            query={"updatedSince": updated_since, "phone": phone, "limit": limit, "cursor": cursor},
         )
         return result
 
@@ -710,6 +712,20 @@ class Operations:
         result: Read = self._call(
             "POST",
             "/units/{unit}/conversations/{conversation}/read",
+            body=body,
+            path={"unit": unit, "conversation": conversation},
+        )
+        return result
+
+    def mark_unread(self, unit: Id, conversation: Id, body: Nothing | None = None) -> Unread:
+        """Count the newest message that came in as unread again. `POST
+        /units/{unit}/conversations/{conversation}/unread`. In Zapline alone: its sender was told that it was
+        read, which nobody can take back. Who may: A person of the unit, or a token of it or its organization
+        with the scope `send`.
+        """
+        result: Unread = self._call(
+            "POST",
+            "/units/{unit}/conversations/{conversation}/unread",
             body=body,
             path={"unit": unit, "conversation": conversation},
         )

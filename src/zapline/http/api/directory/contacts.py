@@ -6,12 +6,11 @@ from uuid import UUID
 from msgspec import Meta
 from quart import Response, request
 
-from zapline.domain.contacts.phone_numbers import InvalidPhone, parse_phone
 from zapline.domain.ids import UnitId
 from zapline.domain.timestamps import iso
 from zapline.http.api.directory.numbers import held_problem
 from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, body_from, json_response
-from zapline.http.api.framework.paging import PAGED, Page, Position, page_query, split_page
+from zapline.http.api.framework.paging import PAGED, PHONE, Page, Position, page_query, query_phone, split_page
 from zapline.http.api.framework.problems import Problem, invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.sql.directory import contacts as stored
@@ -57,13 +56,10 @@ SEARCH = QueryParameter(
     Annotated[str, Meta(min_length=1, max_length=MAX_SEARCH)],
     "Only those whose name or username contains this, whatever its accents, or whose phone these digits.",
 )
-_PHONE = QueryParameter(
-    "phone", Annotated[str, Meta(min_length=1, max_length=80)], "Only the one with this phone, in any usual form."
-)
 _LIST = RouteDoc(
     "The people whom a unit knows",
     {200: ContactPage},
-    query=(SEARCH, _PHONE, *PAGED),
+    query=(SEARCH, PHONE, *PAGED),
 )
 _PICTURE = RouteDoc(
     "Where WhatsApp has a contact's picture",
@@ -95,22 +91,16 @@ class ContactRoutes:
 
     async def list(self, unit: UUID) -> Response:
         id, (limit, after) = self._commands.find(UnitId(unit)).id, page_query(_After)
-        search, phone = query_search(), request.args.get("phone")
+        search, phone = query_search(), query_phone(self._region)
         if phone is not None:
             if search is not None:
                 raise invalid("phone", "is given, and search too: one of them is enough")
-            found = await stored.find_contact_by_phone(self._pool, id, self._canonical(phone))
+            found = await stored.find_contact_by_phone(self._pool, id, phone)
             return json_response(ContactPage([_contact_body(found)] if found is not None else [], None))
         canonical = after.canonical if after is not None else ""
         rows = await stored.list_contacts(self._pool, id, canonical, limit + 1, search)
         page, next_cursor = split_page(rows, limit, lambda row: _After(row.canonical))
         return json_response(ContactPage([_contact_body(row) for row in page], next_cursor))
-
-    def _canonical(self, phone: str) -> str:
-        try:
-            return parse_phone(phone, self._region)
-        except InvalidPhone as refused:
-            raise invalid("phone", refused.sentence) from refused
 
     async def picture(self, unit: UUID, person: UUID) -> Response:
         record = self._commands.find(UnitId(unit))

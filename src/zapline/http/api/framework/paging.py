@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 from quart import request
 
+from zapline.domain.contacts.phone_numbers import InvalidPhone, parse_phone
 from zapline.domain.ids import UnitId
 from zapline.domain.text import Sentence
 from zapline.http.api.framework.json_bodies import AwareDatetime, ResponseBody
@@ -92,6 +93,20 @@ def query_unit() -> UnitId | None:
         return UnitId(UUID(text)) if text is not None else None
     except ValueError:
         raise invalid("unitId", "is a unit's id") from None
+
+
+PHONE = QueryParameter(
+    "phone", Annotated[str, Meta(min_length=1, max_length=80)], "Only the one with this phone, in any usual form."
+)
+
+
+def query_phone(region: str) -> str | None:
+    """The canonical phone of the query's ``phone``; ``region``: of one without a country code. Raises Problem 422."""
+    phone = request.args.get("phone")
+    try:
+        return parse_phone(phone, region) if phone is not None else None
+    except InvalidPhone as refused:
+        raise invalid("phone", refused.sentence) from refused
 
 
 def query_datetime(name: str) -> datetime | None:

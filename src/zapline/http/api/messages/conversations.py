@@ -22,6 +22,7 @@ from zapline.http.api.framework.paging import (
     BIGINT,
     LIMIT,
     PAGED,
+    PHONE,
     Page,
     Position,
     Seq,
@@ -29,6 +30,7 @@ from zapline.http.api.framework.paging import (
     query_datetime,
     query_int,
     query_limit,
+    query_phone,
     split_page,
 )
 from zapline.http.api.framework.problems import Problem
@@ -89,11 +91,17 @@ class ReadBody(ResponseBody, frozen=True):
     read_up_to: Annotated[int | None, Meta(description="`seq` of the newest message that counts as read.")]
 
 
+class UnreadBody(ResponseBody, frozen=True):
+    """Whether anything has changed."""
+
+    marked: Annotated[bool, Meta(description="False: the newest message that came in is unread already, or none came.")]
+
+
 _NOT_FOUND = {"conversation_not_found": 404}
 _SINCE = QueryParameter(
     "updatedSince", AwareDatetime, "Only those with a message after this time, as `lastMessageAt` shows it."
 )
-_LIST = RouteDoc("Conversations, the latest first", {200: ConversationPage}, query=(_SINCE, *PAGED), polled=True)
+_LIST = RouteDoc("Conversations, the latest first", {200: ConversationPage}, query=(_SINCE, PHONE, *PAGED), polled=True)
 _THREAD = RouteDoc(
     "A conversation's messages, newest first", {200: ThreadPage}, query=PAGED, errors=_NOT_FOUND, polled=True
 )
@@ -113,11 +121,21 @@ _READ = RouteDoc(
 )
 
 
+_UNREAD = RouteDoc(
+    "Count the newest message that came in as unread again",
+    {200: UnreadBody},
+    body=RequestBody,
+    errors=_NOT_FOUND,
+    detail="In Zapline alone: its sender was told that it was read, which nobody can take back.",
+)
+
+
 class ConversationRoutes:
     """``/units/{id}/conversations`` and the reading side of ``.../messages``. Without ``receipts`` there is no
-    ``mark_read``."""
+    ``mark_read``. ``region``: of phones without a country code."""
 
-    def __init__(self, commands: UnitCommands, pool: Pool, receipts: ReadReceipts | None = None) -> None:
+    def __init__(self, commands: UnitCommands, pool: Pool, receipts: ReadReceipts | None, region: str) -> None:
+        self._region = region
         self._commands = commands
         self._pool = pool
         self._receipts = receipts
@@ -137,11 +155,18 @@ class ConversationRoutes:
         if self._receipts is not None:
             path = f"{unit}/conversations/<uuid:conversation>/read"
             routes.add("POST", path, "mark_read", self.mark_read, Access.SEND, _READ, audited=False)
+            path = f"{unit}/conversations/<uuid:conversation>/unread"
+            routes.add("POST", path, "mark_unread", self.mark_unread, Access.SEND, _UNREAD)
 
     async def list(self, unit: UUID) -> Response:
         """Latest message first."""
         id, (limit, after) = self._commands.find(UnitId(unit)).id, page_query(_InList)
         position, since = (after.at, after.id) if after else None, query_datetime("updatedSince")
+        phone = query_phone(self._region)
+        if phone is not None:
+            found = await conversations.find_conversation_of_phone(self._pool, id, phone)
+            wanted = found is not None and (since is None or found.last_message_at > since)
+            return json_response(ConversationPage([_conversation_body(found)] if found and wanted else [], None))
         rows = await conversations.list_conversations(self._pool, id, position, limit + 1, since)
         page, next_cursor = split_page(rows, limit, lambda row: _InList(row.last_message_at, row.id))
         return json_response(ConversationPage([_conversation_body(row) for row in page], next_cursor))
@@ -172,6 +197,13 @@ class ConversationRoutes:
         await read_body(RequestBody)
         result = await self._receipts.mark_read(self._commands.find(UnitId(unit)), conversation)
         return json_response(ReadBody(result.marked, result.skipped_lid, result.read_up_to))
+
+    async def mark_unread(self, unit: UUID, conversation: UUID) -> Response:
+        """Here alone; WhatsApp is told nothing."""
+        assert self._receipts is not None
+        await read_body(RequestBody)
+        marked = await self._receipts.mark_unread(self._commands.find(UnitId(unit)), conversation)
+        return json_response(UnreadBody(marked))
 
 
 def _conversation_body(conversation: Conversation) -> ConversationBody:

@@ -23,8 +23,7 @@ from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, json_response, read_body
 from zapline.http.api.framework.problems import invalid
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
-from zapline.sql.conversations import conversations
-from zapline.sql.outbound.unit_pace import PaceSettings
+from zapline.sql.outbound.unit_pace import PaceSettings, find_pace
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.outbound.submission import Submissions
 from zapline.supervisors.units.unit_commands import UnitCommands, UnknownUnit
@@ -118,7 +117,7 @@ class PaceRoutes:
         return json_response(await self._pace_body(id))
 
     async def _pace_body(self, unit: UnitId) -> PaceBody:
-        row = await conversations.find_pace(self._pool, unit)
+        row = await find_pace(self._pool, unit)
         if row is None:
             raise UnknownUnit("there is no such unit")
         return PaceBody(

@@ -29,7 +29,7 @@ from zapline.http.console.framework.translation import N_, _, ngettext
 from zapline.http.console.units.sending_hold import campaign_hold_reason
 from zapline.sql.campaigns import campaigns as stored
 from zapline.sql.campaigns.campaigns import Campaign, Recipient
-from zapline.sql.conversations import conversations
+from zapline.sql.outbound.unit_pace import find_pace
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.campaigns.campaign_commands import Campaigns, Forecast, UnknownCampaign
@@ -185,7 +185,7 @@ class CampaignPages:
 
     async def _values(self, record: UnitRecord, loaded: Campaign) -> dict[str, Any]:
         reasons = sorted(loaded.reasons.items(), key=lambda item: (-item[1], item[0][0], item[0][1] or ""))
-        pace = await conversations.find_pace(self._pool, record.id) if loaded.state is CampaignState.RUNNING else None
+        pace = await find_pace(self._pool, record.id) if loaded.state is CampaignState.RUNNING else None
         content = loaded.outgoing.content
         return {
             "unit": record,

@@ -24,7 +24,7 @@ from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.time_zones import ZONES
 from zapline.http.console.units.unit_page import PATH
-from zapline.sql.conversations import conversations
+from zapline.sql.outbound.unit_pace import find_pace
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.submission import Submissions
@@ -83,7 +83,7 @@ class SettingsPage:
     async def _page(
         self, unit: Unit, error: str = "", typed: dict[str, str | bool] | None = None, field: str = ""
     ) -> Response:
-        row = await conversations.find_pace(self._pool, unit.id)
+        row = await find_pace(self._pool, unit.id)
         if row is None:
             raise UnknownUnit("there is no such unit")
         record = unit.record
