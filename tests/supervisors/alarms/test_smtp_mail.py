@@ -1,11 +1,18 @@
 """E-mails of alarms: taken by a real server over TLS that is checked, or refused with a word that says why."""
 
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
+from support.hostile_texts import TEXTS
 from support.smtp_server import HOST, TestMailServer, client_context, mail_server
 
-from zapline.supervisors.alarms.smtp_mail import Mail, MailClient, MailRefused, MailSecurity, MailServer
+from zapline.domain.alarms.incidents import Incident, Member, NoticeKind
+from zapline.domain.line.reasons import Phase, Reason
+from zapline.domain.line.state import StoredLineState
+from zapline.http.console.health.alarm_texts import alarm_text
+from zapline.supervisors.alarms.smtp_mail import Mail, MailClient, MailRefused, MailSecurity, MailServer, compose
+from zapline.supervisors.alarms.troubles import see
 
 LOGIN = ("zapline", "s3cret")
 SENDER = "zapline@example.com"
@@ -64,3 +71,16 @@ async def test_a_server_that_speaks_tls_at_once_is_spoken_to_so() -> None:
         assert len(server.mails) == 1
         assert await refusal(MailClient(MailServer(*place))) == "tls_failed"
         assert server.tries == 1
+
+
+def test_whatever_a_unit_is_called_its_alarm_can_be_written() -> None:
+    for text in TEXTS[::2]:
+        unit = SimpleNamespace(
+            id=UUID(int=1),
+            record=SimpleNamespace(name=text),
+            shown=StoredLineState(Phase.LOGGED_OUT, Reason.LOGGED_OUT, connected_at=1.0, disconnected_at=2.0),
+        )
+        (trouble,) = see([unit], [], {}, 9.0).troubles.values()  # type: ignore[list-item]
+        told = alarm_text(NoticeKind.ALARM, Incident(UUID(int=2), 0.0, 0.0, (Member(trouble),), 1, 0.0), "pt-BR", 9.0)
+        message = compose(Mail(UUID(int=3), "ana@example.com", told.title, told.body, 1e9), SENDER)
+        assert message.as_bytes().partition(b"\r\n\r\n")[0].count(b"\r\nTo:") == 1
