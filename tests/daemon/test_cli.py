@@ -463,6 +463,10 @@ def test_who_is_disabled_or_gets_a_new_password_loses_what_he_has_opened(databas
     assert json.loads(invoke("admin", "list", "--json").output)[0]["disabledAt"] is None
     assert invoke("admin", "role", "ana@example.com", "operator").exit_code == 0
     assert json.loads(invoke("admin", "list", "--json").output)[0]["role"] == "operator"
+    rows(database, "update zapline.admins set totp_secret = '\\x00', totp_confirmed_at = now() returning 1")
+    assert json.loads(invoke("admin", "list", "--json").output)[0]["secondFactor"] is True
+    assert invoke("admin", "forget-codes", "ana@example.com").exit_code == 0
+    assert json.loads(invoke("admin", "list", "--json").output)[0]["secondFactor"] is False
     unit = ["--unit", "7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11"]
     assert "there is no unit" in invoke("admin", "role", "ana@example.com", "attendant", *unit).stderr
     assert invoke("admin", "role", "ana@example.com", "admin", *unit).exit_code == 2
@@ -471,7 +475,8 @@ def test_who_is_disabled_or_gets_a_new_password_loses_what_he_has_opened(databas
     assert "zapline admin add bia@example.com" in unknown.stderr
     payload = [(action, target) for action, target in rows(database, "select action, target from zapline.audit_log")]
     assert payload == [
-        (f"admin {verb}", "ana@example.com") for verb in ("add", "password", "disable", "enable", "role")
+        (f"admin {verb}", "ana@example.com")
+        for verb in ("add", "password", "disable", "enable", "role", "forget-codes")
     ]
 
 

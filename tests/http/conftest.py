@@ -18,6 +18,7 @@ import trio
 from support.console_operator import Operator
 from support.kept_connection import KeptConnection, kept_connection
 from support.kept_files import FileParts
+from support.people import CODES_AT
 from werkzeug.routing import Rule
 
 from zapline.crm.webhook_client import open_crm_client
@@ -26,6 +27,7 @@ from zapline.daemon.composition.notifications import open_notifications
 from zapline.domain.ids import UnitId
 from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.domain.principals import ActorKind, Principal
+from zapline.domain.privacy.sealed_credentials import CredentialSealer
 from zapline.domain.restart_policy import RestartIntensity
 from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.http.api.framework.password_sign_in import AuthPolicy
@@ -45,6 +47,7 @@ from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.accounts.people import People
+from zapline.supervisors.accounts.second_factors import SecondFactors
 from zapline.supervisors.accounts.tenant_ceilings import TenantCeilings
 from zapline.supervisors.alarms.alarm_commands import AlarmCommands, TargetPolicy
 from zapline.supervisors.alarms.channels import Channels, SiblingLines
@@ -306,6 +309,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             identity=identity,
             audit=AuditLog(engine_pool),
             people=People(engine_pool, identity),
+            factors=SecondFactors(engine_pool, CredentialSealer(bytes(32)), identity, lambda: CODES_AT),
             organizations=Organizations(engine_pool, commands.find, access_changed),
             ceilings=TenantCeilings(engine_pool, identity.invalidate_cache),
             auth=AuthPolicy(hasher=HASHER),

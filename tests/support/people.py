@@ -8,6 +8,9 @@ from zapline.domain.principals import Principal, Role
 from zapline.sql.accounts.administrators import add_admin, find_person, set_unit_role
 from zapline.sql.postgres.connection import connect
 
+CODES_AT = 1_790_000_010.0
+"""UTC seconds at which one-time codes are checked: they stand still, however slow the machine is."""
+
 
 async def add_person(
     api: Any, email: str, role: Role | None, units: Mapping[UnitId, Role] | None = None, password_hash: str = "-"

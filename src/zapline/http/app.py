@@ -92,7 +92,9 @@ def create_app(deps: Dependencies) -> App:
     units = {**UNIT_PROBLEMS, **SERVER_PROBLEMS, **DIRECTORY_PROBLEMS, **CHANGE_PROBLEMS, **REPLY_PROBLEMS}
     units |= FILE_PROBLEMS
     install_error_handlers(app, {**PROBLEMS, **units, **accounts, **HOOK_PROBLEMS, **ALARM_PROBLEMS})
-    sign_in = PasswordSignIn(deps.identity, deps.audit, deps.auth)  # shared, so that both count the same attempts
+    sign_in = PasswordSignIn(
+        deps.identity, deps.audit, deps.auth, deps.factors
+    )  # shared, so that both count the same attempts
     _attach(app, deps, sign_in)
 
     async def add_security_headers(response: Response) -> Response:

@@ -15,6 +15,7 @@ from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.accounts.people import People
 from zapline.supervisors.accounts.request_limits import RequestLimits
+from zapline.supervisors.accounts.second_factors import SecondFactors
 from zapline.supervisors.accounts.tenant_ceilings import TenantCeilings
 from zapline.supervisors.alarms.alarm_commands import AlarmCommands
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
@@ -54,6 +55,7 @@ class Dependencies:
     audit: AuditLog
     organizations: Organizations
     people: People
+    factors: SecondFactors
     ceilings: TenantCeilings | None = None
     """What tenants' tokens may set at most."""
     limits: RequestLimits = field(default_factory=RequestLimits)

@@ -251,7 +251,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         for job in (*jobs, GroupSubjects(pool, client, leadership.may_write_alone, counters, clock, client_of)):
             nursery.start_soon(job.run)
         parts_of_api = (outbound, files, privacy, notifications, health, api_pool, identity, audit, alarms)
-        listeners = http_listeners(settings, core, *parts_of_api, inbound.unrouted, cluster)
+        listeners = http_listeners(settings, core, *parts_of_api, inbound.unrouted, cluster, secrets.master)
         yield RunningDaemon(nursery, core, recorder, dispatcher, health, outbound, listeners, cluster)
 
 

@@ -8,7 +8,9 @@ from zapline.daemon.composition.files import KeptFiles
 from zapline.daemon.composition.notifications import Notifications
 from zapline.daemon.composition.outbound import DaemonCore, Outbound
 from zapline.daemon.composition.privacy import PrivacyJobs
+from zapline.daemon.master_key import derive
 from zapline.daemon.settings import Settings
+from zapline.domain.privacy.sealed_credentials import CredentialSealer
 from zapline.http.api.framework.password_sign_in import AuthPolicy
 from zapline.http.api.notifications.live_events import EventStreams
 from zapline.http.app import create_app
@@ -20,6 +22,7 @@ from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.accounts.people import People
+from zapline.supervisors.accounts.second_factors import SecondFactors
 from zapline.supervisors.accounts.tenant_ceilings import TenantCeilings
 from zapline.supervisors.conversations.quick_replies import QuickReplies
 from zapline.supervisors.directory.contact_pictures import ContactPictures
@@ -45,6 +48,7 @@ def http_listeners(
     alarms: Alarms,
     unrouted: UnroutedWebhooks,
     cluster: Cluster | None,
+    master: bytes,
 ) -> list[Listener]:
     """The webhook endpoint, and API with console; ``api_pool`` has a role that only reads."""
     access_changed = notifications.on_access_change(identity.invalidate_cache)
@@ -57,6 +61,7 @@ def http_listeners(
         identity=identity,
         audit=audit,
         people=People(core.pool, identity),
+        factors=SecondFactors(core.pool, CredentialSealer(derive(master, "second factors")), identity),
         organizations=Organizations(core.pool, core.commands.find, access_changed),
         ceilings=TenantCeilings(core.pool, identity.invalidate_cache),
         auth=AuthPolicy(trusted=settings.trusted_proxies),

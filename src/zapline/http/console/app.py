@@ -21,6 +21,7 @@ from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
 from zapline.http.console.access.page_access import Needs, fulfils
 from zapline.http.console.access.seen_units import SeenRoster
 from zapline.http.console.accounts.about import AboutPage
+from zapline.http.console.accounts.account import AccountPage
 from zapline.http.console.accounts.invitation import InvitationPage
 from zapline.http.console.accounts.people import PeoplePages
 from zapline.http.console.accounts.preferences import PreferenceForm
@@ -88,9 +89,10 @@ def _attach_pages(layout: Layout, dependencies: Dependencies, sessions: Password
     """Attach all pages."""
     layout.get(STATIC_PREFIX + "<name>", "asset", layout.assets.serve, public=True)
     PreferenceForm(layout).attach()
-    SignInPages(layout, sessions).attach()
+    SignInPages(layout, sessions, dependencies.factors).attach()
+    AccountPage(layout, dependencies.factors, dependencies.identity).attach()
     AboutPage(layout).attach()
-    PeoplePages(layout, dependencies.people, dependencies.roster, dependencies.base_url).attach()
+    PeoplePages(layout, dependencies.people, dependencies.factors, dependencies.roster, dependencies.base_url).attach()
     InvitationPage(layout, dependencies.people, sessions).attach()
     if dependencies.streams is not None:
         colleagues = Colleagues(dependencies.feed) if dependencies.feed is not None else None
@@ -110,6 +112,8 @@ async def _check_access(needs: Needs, principal: Principal) -> None:
     is limited to the units that the person sees.
     """
     limit_to(principal.seen_units)
+    if principal.must_enroll and needs is not Needs.SIGNED_IN:
+        raise Problem(403, "forbidden", "a second factor is required of you; set one up on the page of your account")
     units = [*_named_units(request.args)]
     if (of_path := (request.view_args or {}).get("unit")) is not None:
         units.append(of_path)

@@ -39,6 +39,8 @@ class TokenLifetimes:
 
     session: float = 12 * 3600.0
     session_idle: int = 1800
+    half_session: float = 600.0
+    """Between the password and the second factor."""
     login: float = 12 * 3600.0
     login_idle: int = 2 * 3600
     machine_idle: int = 30 * 86400
@@ -104,6 +106,11 @@ class Authentication:
         """
         last, kind = self._lifetimes, TokenKind.SESSION
         return _with_expiry(await self._open(admin, kind, "console", last.session, last.session_idle, password_hash))
+
+    async def open_half_session(self, admin: Principal, password_hash: str) -> tuple[str, datetime]:
+        """The same after the password alone, where a second factor is to come: it opens nothing. Raises ShutOut."""
+        last, kind = self._lifetimes.half_session, TokenKind.SECOND_FACTOR
+        return _with_expiry(await self._open(admin, kind, "console", last, int(last), password_hash))
 
     async def open_login(self, admin: Principal, password_hash: str | None = None) -> tuple[str, datetime]:
         """Issue a bearer token after a sign-in by API; return it and its end. Raises ShutOut."""

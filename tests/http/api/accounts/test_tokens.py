@@ -105,7 +105,7 @@ async def test_an_administrators_own_tokens_and_sessions_are_his_alone_to_end(ap
 async def test_a_session_is_no_bearer_and_a_bearer_no_session_and_both_end(api: Any) -> None:
     who, source = ("ANA@example.com", "correct horse battery"), "203.0.113.7"
     sign_in = PasswordSignIn(api.identity, AuditLog(api.engine_pool), AuthPolicy(hasher=PasswordHasher(1, 1024, 1)))
-    session, ends = await sign_in.open_session(*who, source)
+    session, ends, _ = await sign_in.open_session(*who, source)
     ana = await sign_in.session(session)
     assert ana is not None
     assert ana.name == "ana@example.com"
@@ -114,7 +114,7 @@ async def test_a_session_is_no_bearer_and_a_bearer_no_session_and_both_end(api: 
     assert (await api.client.get("/units", headers=bearer(session))).status_code == 401
     await sign_in.close(session, ana, source)
     assert await sign_in.session(session) is None
-    session, _ = await sign_in.open_session(*who, source)
+    session, _, _ = await sign_in.open_session(*who, source)
     assert await sign_in.session(session) == ana
     async with api.engine_pool.connection() as conn:
         await administrators.set_enabled(conn, "ana@example.com", False)

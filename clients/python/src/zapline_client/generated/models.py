@@ -837,6 +837,7 @@ class Login(TypedDict):
     """Body of `POST /admin/login`."""
     email: str
     password: str
+    code: NotRequired[str]
 
 
 class MadeAlarmDestination(TypedDict):

@@ -49,6 +49,17 @@ def add(
     _set_password(email, generate, password_stdin, Rights.of(role, unit))
 
 
+@app.command("forget-codes")
+def forget_codes(email: Email) -> None:
+    """Take the one-time codes of somebody away who has lost his phone and his recovery codes; what is signed in ends.
+
+    \b
+    Example: zapline admin forget-codes ana@example.com
+    """
+    run_async(_forget_codes, email.strip().lower())
+    echo(f"{email} signs in with the password alone until new one-time codes are set up.")
+
+
 @app.command("role")
 def change_role(email: Email, role: Annotated[Role, typer.Argument()], unit: Units = []) -> None:  # noqa: B006 - as above
     """Give somebody another role, everywhere or in these units alone. It counts at once, also where he is signed in.
@@ -197,6 +208,20 @@ async def _add_admin(url: str, email: str, password_hash: str, rights: Rights) -
         if id is None:
             raise _already_exists(email)
         await _set_units(conn, id, rights)
+
+
+async def _forget_codes(url: str, email: str) -> None:
+    from zapline.daemon.commands.audited_changes import audited_transaction
+    from zapline.sql.accounts.access_tokens import revoke_all_admin_tokens
+    from zapline.sql.accounts.administrators import get_admin
+    from zapline.sql.accounts.second_factors import remove_factor
+
+    async with audited_transaction(url, "admin forget-codes", email) as conn:
+        person = await get_admin(conn, email)
+        if person is None:
+            raise _no_such_admin(email)
+        await remove_factor(conn, person.id)
+        await revoke_all_admin_tokens(conn, person.id)
 
 
 async def _change_role(url: str, email: str, rights: Rights) -> None:

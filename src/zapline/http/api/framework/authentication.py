@@ -48,6 +48,8 @@ class Login(RequestBody, frozen=True):
 
     email: Annotated[str, Meta(min_length=3, max_length=254)]
     password: Annotated[str, Meta(min_length=1, max_length=1024)]
+    code: Annotated[str, Meta(max_length=100)] = ""
+    """A one-time code or a recovery code, of who has set up a second factor."""
 
 
 class LoggedIn(ResponseBody, frozen=True):
@@ -91,7 +93,7 @@ _LOGIN = RouteDoc(
     "Sign in with e-mail and password",
     {200: LoggedIn},
     body=Login,
-    errors={"wrong_credentials": 401, "too_many_attempts": 429, "busy": 429},
+    errors={"wrong_credentials": 401, "second_factor_needed": 401, "too_many_attempts": 429, "busy": 429},
     example={"email": "ana@example.com", "password": "correct horse battery"},
 )
 _LOGOUT = RouteDoc("End the token that the request comes with", {204: None})
@@ -155,7 +157,7 @@ class AuthenticationRoutes:
     async def login(self) -> Response:
         """A token for an e-mail and a password; it is shown only here."""
         body = await read_body(Login)
-        token, expires_at = await self._sign_in.open_login(body.email, body.password, self._source())
+        token, expires_at = await self._sign_in.open_login(body.email, body.password, self._source(), body.code)
         return json_response(LoggedIn(token, iso(expires_at)))
 
     async def logout(self) -> Response:
@@ -218,10 +220,12 @@ async def authenticate_caller(
     """
     token = _parse_bearer(header)
     holder = await identity.find_holder(token) if token is not None else None
-    if holder is None or holder.kind is TokenKind.SESSION:
+    if holder is None or holder.kind in (TokenKind.SESSION, TokenKind.SECOND_FACTOR):
         detail = "a valid token is needed: Authorization: Bearer zl_..."
         raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="zapline"'})
     principal = holder.principal
+    if principal.must_enroll:
+        raise Problem(403, "forbidden", "a second factor is required of you; set one up in the console")
     hold_for(scope, ("caller", principal.id))
     if holder.requests_per_minute is not None:
         quota = limits.take(holder.token, holder.requests_per_minute)

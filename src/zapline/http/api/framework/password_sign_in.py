@@ -17,6 +17,7 @@ from zapline.sql.accounts.access_tokens import AdminLockedOut
 from zapline.sql.accounts.administrators import Admin
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
+from zapline.supervisors.accounts.second_factors import SecondFactors, WrongCode
 
 _WINDOW = 300.0
 """Seconds over which sign-in attempts are counted."""
@@ -27,6 +28,8 @@ _ATTEMPTS_BY_SOURCE = 20
 An account is never locked for all addresses, or whoever knows an e-mail could shut its owner out. Guesses from many
 addresses are bounded by how many passwords are verified at once; each is in the log and in the audit.
 """
+_ATTEMPTS_BY_PERSON = 10
+"""Second factors that are tried for a person in a window."""
 _MAX_KEYS = 4096
 """Addresses, and accounts from them, whose attempts are remembered; the least recently used are forgotten."""
 _MAX_VERIFYING = 2
@@ -76,7 +79,11 @@ class AuthPolicy:
 class PasswordSignIn:
     """One instance for the process, so that API and console count the same attempts."""
 
-    def __init__(self, identity: Authentication, audit: AuditLog, policy: AuthPolicy) -> None:
+    def __init__(
+        self, identity: Authentication, audit: AuditLog, policy: AuthPolicy, factors: SecondFactors | None = None
+    ) -> None:
+        self._factors = factors
+        self._code_attempts = AttemptLimit(_ATTEMPTS_BY_PERSON)
         self._identity = identity
         self._audit = audit
         self._verifying = trio.CapacityLimiter(_MAX_VERIFYING)
@@ -86,23 +93,77 @@ class PasswordSignIn:
         self._account_attempts = AttemptLimit(_ATTEMPTS_BY_ACCOUNT)
         self._source_attempts = AttemptLimit(_ATTEMPTS_BY_SOURCE)
 
-    async def open_session(self, email: str, password: str, source: str) -> tuple[str, datetime]:
-        """Open a console session: its token for the cookie, and its latest end. Raises Problem like ``open_login``."""
-        return await self._sign_in(email, password, source, self._identity.open_session)
+    async def open_session(self, email: str, password: str, source: str) -> tuple[str, datetime, bool]:
+        """Open a console session: its token for the cookie, its latest end, and whether a second factor is to come.
 
-    async def open_login(self, email: str, password: str, source: str) -> tuple[str, datetime]:
+        Raises Problem like ``open_login``.
+        """
+        half = False
+
+        async def open(person: Principal, hash: str, has_factor: bool) -> tuple[str, datetime]:
+            nonlocal half
+            half = has_factor
+            return await (self._identity.open_half_session if half else self._identity.open_session)(person, hash)
+
+        return *await self._sign_in(email, password, source, open, halves=True), half
+
+    async def open_login(self, email: str, password: str, source: str, code: str = "") -> tuple[str, datetime]:
         """Issue a bearer token; returns it with its latest end.
 
-        Raises Problem 401 for a wrong e-mail or password, and 429 after too many attempts from there.
+        Raises Problem 401 for a wrong e-mail or password or code, and 429 after too many attempts from there.
         """
-        return await self._sign_in(email, password, source, self._identity.open_login)
+
+        async def open(person: Principal, hash: str, has_factor: bool) -> tuple[str, datetime]:
+            if has_factor and not code:
+                raise Problem(401, "second_factor_needed", "the password is right; send a one-time code, too")
+            if has_factor:
+                await self._check_code(person, code, source)
+            return await self._identity.open_login(person, hash)
+
+        return await self._sign_in(email, password, source, open)
+
+    async def half_session(self, token: str) -> Principal | None:
+        """Who has given the password, and not the second factor yet."""
+        holder = await self._identity.find_holder(token)
+        return holder.principal if holder is not None and holder.kind is TokenKind.SECOND_FACTOR else None
+
+    async def finish(self, token: str, code: str, source: str) -> tuple[str, datetime]:
+        """Open a session for a half one and a code. Raises Problem 401 and 429."""
+        person = await self.half_session(token)
+        if person is None:
+            raise Problem(401, "unauthorized", "it took too long; begin again")
+        await self._check_code(person, code, source)
+        await self._identity.revoke(token)
+        opened = await self._identity.open_session(person)
+        await self._audit.record(person.audit_actor(source), "sign_in", 200)
+        _LOG.info("Signed in", admin=str(person.id), source=source)
+        return opened
+
+    async def _check_code(self, person: Principal, code: str, source: str) -> None:
+        """Take a code. Guesses count for the person, from wherever they come: who makes them knows the password."""
+        now, key = trio.current_time(), str(person.id)
+        wait = self._code_attempts.wait(key, now)
+        if wait > 0 or self._factors is None:
+            _LOG.warning("A second factor is refused: too many attempts", source=source, security=True)
+            detail = "too many attempts to sign in"
+            raise Problem(429, "too_many_attempts", detail, retryable=True, retry_after=ceil(wait))
+        self._code_attempts.record(key, now)
+        try:
+            await self._factors.check(person.id, code)
+        except WrongCode as wrong:
+            _LOG.warning("Second factor failed", source=source, security=True)
+            await self._audit.record(person.audit_actor(source), "sign_in", 401)
+            raise Problem(401, "wrong_credentials", str(wrong)) from None
+        self._code_attempts.reset(key)
 
     async def _sign_in(
         self,
         email: str,
         password: str,
         source: str,
-        open: Callable[[Principal, str], Awaitable[tuple[str, datetime]]],
+        open: Callable[[Principal, str, bool], Awaitable[tuple[str, datetime]]],
+        *,
+        halves: bool = False,
     ) -> tuple[str, datetime]:
         account = email.strip().lower()
         self._limit_attempts(source, account)
@@ -113,14 +174,15 @@ class PasswordSignIn:
             raise await self._failed(admin, source)
         principal = admin.principal
         try:
-            opened = await open(principal, admin.password_hash)
+            opened = await open(principal, admin.password_hash, admin.second_factor)
         except AdminLockedOut:  # the account changed during the verification
             raise await self._failed(admin, source) from None
         source_key = rate_limit_key(source)
         self._account_attempts.reset(_account_key(account, source_key))
         self._source_attempts.reset(source_key)
-        await self._audit.record(principal.audit_actor(source), "sign_in", 200)
-        _LOG.info("Signed in", admin=str(admin.id), source=source)
+        if not (halves and admin.second_factor):
+            await self._audit.record(principal.audit_actor(source), "sign_in", 200)
+            _LOG.info("Signed in", admin=str(admin.id), source=source)
         return opened
 
     async def open_new_account(

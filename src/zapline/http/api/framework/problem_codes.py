@@ -106,6 +106,7 @@ MEANINGS: Mapping[str, str] = {
     "unsupported_media_type": "the body is of a type that this address does not take",
     "upload_not_found": "the unit has no such upload",
     "upload_quota": "the unit keeps as many uploaded files as it may",
+    "second_factor_needed": "the password is right; send a one-time code, too",
     "wrong_credentials": "e-mail or password is wrong",
 }
 """Only codes listed here may be sent; a test searches the sources for others."""

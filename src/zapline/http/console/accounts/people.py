@@ -19,6 +19,7 @@ from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.translation import N_, _
 from zapline.sql.accounts.invitations import Rights
 from zapline.supervisors.accounts.people import INVITATION_LASTS, People
+from zapline.supervisors.accounts.second_factors import SecondFactors
 from zapline.supervisors.units.roster import Roster
 
 PATH = "/console/people"
@@ -34,7 +35,8 @@ ROLES = {
 class PeoplePages:
     """``/console/people``."""
 
-    def __init__(self, layout: Layout, people: People, roster: Roster, base_url: str) -> None:
+    def __init__(self, layout: Layout, people: People, factors: SecondFactors, roster: Roster, base_url: str) -> None:
+        self._factors = factors
         self._layout = layout
         self._people = people
         self._roster = roster
@@ -43,6 +45,7 @@ class PeoplePages:
     def attach(self) -> None:
         self._layout.get(PATH, "people", self.show)
         self._layout.post(PATH, "invite_person", self.invite)
+        self._layout.post(f"{PATH}/second-factor", "require_second_factor", self.require)
         self._layout.post(f"{PATH}/invitations/<uuid:invitation>/withdraw", "withdraw_invitation", self.withdraw)
         self._layout.post(f"{_PERSON}/rights", "change_rights", self.change_rights)
         self._layout.post(f"{_PERSON}/disable", "disable_person", partial(self._set_enabled, False))
@@ -64,6 +67,18 @@ class PeoplePages:
             return await self._page(error=refusal_text(refused), email=form.fields.get("email", "")[:300])
         # Behind the # it stays in the browser: no server and no log ever gets it.
         return await self._page(link=f"{self._base_url}{INVITATION_PATH}#{code}")
+
+    async def require(self) -> Response:
+        form = await read_form()
+        roles = frozenset(role for role in Role if form.checked(role.value))
+        me = await self._factors.factor(current_principal().id)
+        if Role.ADMIN in roles and not me.confirmed:
+            text = _("Set up one-time codes for yourself first: you would be kept out, too.")
+            return self._layout.redirect(PATH, Tone.BAD, text)
+        async with self._layout.audited("require_second_factor") as line:
+            line.note(roles=sorted(role.value for role in roles))
+            await self._factors.require(roles)
+        return self._layout.redirect(PATH, Tone.GOOD, _("Saved."))
 
     async def withdraw(self, invitation: UUID) -> Response:
         change = partial(self._people.withdraw, invitation)
@@ -113,6 +128,7 @@ class PeoplePages:
             invitations=await self._people.invitations(),
             roles=[(role.value, _(label)) for role, label in ROLES.items()],
             names=names,
+            required={role.value for role in await self._factors.required_roles()},
             error=error,
             email=email,
             link=link,
