@@ -232,7 +232,7 @@ async def test_after_two_days_no_secret_of_a_message_is_left_but_that_of_a_poll(
     monkeypatch.setattr(housekeeping, "_OVERWRITE_INTERVAL", 0.0)
     clock = ClockWatch(wall=moved)
     clock.compare(moved(), trio.current_time())  # the database's clock has moved as well
-    leading = SimpleNamespace(may_write=trio.lowlevel.checkpoint, status=LeadershipStatus.LEADING, clock=clock)
+    leading = SimpleNamespace(may_write_alone=trio.lowlevel.checkpoint, status=LeadershipStatus.LEADING, clock=clock)
     rounds = housekeeping.Housekeeping(
         *(api.engine_pool, api.journal, leading, api.commands, api.roster, api.counters),
         *(housekeeping.JournalLimits(24.0, 2**30), api.feed, SecretSealer(bytes(32))),
