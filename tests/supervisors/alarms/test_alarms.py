@@ -158,6 +158,23 @@ async def test_six_lines_are_one_alarm_and_one_all_clear_over_restarts_and_refus
         assert (past.incident.said, past.failed, len(past.incident.members)) == (2, 0, 6)
 
 
+async def test_a_node_that_becomes_the_first_goes_on_where_the_other_was(database: str) -> None:
+    async with scene(database) as at:
+        first = at.keeper
+        at.start()
+        other, at.leadership.is_first = at.keeper, False
+        await other.look_once()
+        assert (other.destinations, other.acts) == ((), False), "it reads nothing that will be out of date"
+        at.keeper, at.leadership.is_first = first, True
+        at.fall(LINES[0])
+        await at.run(210)
+        at.leadership.is_first = False
+        await other.look_once()
+        at.keeper, at.leadership.is_first = other, True
+        await at.run(300)
+        assert at.events == ["alarm"]
+
+
 async def test_what_was_told_before_a_kill_is_told_again_under_the_same_id(database: str) -> None:
     async with scene(database) as at:
         killed = trio.CancelScope()

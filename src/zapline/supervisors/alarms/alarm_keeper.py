@@ -89,6 +89,9 @@ class AlarmKeeper:
 
     async def look_once(self) -> None:
         """Read what is to be read, take up what is wrong now, and store what is said. Raises RemoteError."""
+        if not self._leadership.is_first:
+            self._loaded = None  # another node says what there is to say: it is read once this one is the first
+            return
         if self.leads and self._loaded != (self._leadership.standing.epoch,):
             await self._load()
         if not self.acts or not self.destinations:
