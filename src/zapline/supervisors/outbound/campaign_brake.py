@@ -26,11 +26,14 @@ class CampaignBrake:
         self._state = state
         self._context = context
 
-    async def apply(self, pacer: Pacer, at: Moment) -> None:
-        """Set the pacer's hold to what the last messages say, if there may be news. Raises DatabaseUnavailable."""
+    async def apply(self, pacer: Pacer, at: Moment) -> bool:
+        """Set the pacer's hold to what the last messages say, if there may be news. Raises DatabaseUnavailable.
+
+        Returns whether campaigns wait for now, also where the hold ends before anybody looks at it.
+        """
         state = self._state
         if not state.brake_unsure or pacer.refusals_hold_until == inf:
-            return
+            return pacer.refusals_hold_until == inf
         state.brake_unsure = False
         async with self._context.pool.connection() as conn:
             decision = await self._decide(conn, at)
@@ -39,12 +42,13 @@ class CampaignBrake:
                 held_at = await campaign_brake.hold_campaigns(conn, self._unit.id, decision.held)
                 if held_at is not None:
                     self._tell(decision.held, held_at)
-                return
+                return True
         if decision.wait_until is None:
             pacer.refusals_hold_until = NEVER
-            return
+            return False
         state.brake_unsure = True
         pacer.refusals_hold_until = at.mono + min(_POLL, max(0.0, decision.wait_until - at.wall))
+        return True
 
     async def _decide(self, conn: Connection, at: Moment) -> BrakeDecision:
         if self._state.listening_since == NEVER:

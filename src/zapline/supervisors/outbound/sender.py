@@ -132,11 +132,11 @@ class Sender:
         if state.probe_needed and not await self._line_pauses.probe():
             return state.paused_until
         pacer = state.pacer or await self._load_pacer()
-        await self._brake.apply(pacer, context.moment())
+        campaigns_wait = await self._brake.apply(pacer, context.moment())
         at = context.moment()
         if state.pacer is not pacer:  # the limits were changed meanwhile
             return at.mono
-        lanes = pacer.allowed_lanes(at)
+        lanes = [lane for lane in pacer.allowed_lanes(at) if not (campaigns_wait and lane is Lane.CAMPAIGN)]
         if not lanes:
             return await self._next_due(pacer, at)
         state.claim_in_progress = True
