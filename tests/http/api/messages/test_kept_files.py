@@ -55,10 +55,10 @@ def add_file(api: Any, unit: Any, external_id: str, content: bytes) -> None:
 
 
 async def until_state(api: Any, unit: Any, path: str, state: str) -> None:
-    """Wait for the file's state, and let an hour pass with each look."""
+    """Wait for the file's state, and let ten minutes pass with each look."""
     with trio.fail_after(120):
         while (await api.get(path))["fileState"] != state:
-            api.files.pass_time(unit.id, 3600)
+            api.files.pass_time(unit.id, 600)
             await trio.sleep(0.05)
 
 
@@ -141,10 +141,10 @@ async def test_a_file_is_looked_for_until_it_is_gone_and_left_out_where_it_is_to
     for path in paths[:3]:
         await until_state(api, unit, path, "kept")
     await api.until(f"/units/{unit.id}/files", lambda shown: shown["usage"]["withoutRoom"])
-    await api.put(f"/units/{unit.id}/files", {"kinds": ["image"], "quotaBytes": 20_000, "maxBytes": 5000, "days": 2})
+    await api.put(f"/units/{unit.id}/files", {"kinds": ["image"], "quotaBytes": 20_000, "maxBytes": 5000, "days": 3650})
     await until_state(api, unit, paths[3], "kept")
     assert len(api.files.on_disk()) == 4
-    api.files.pass_time(unit.id, 3 * DAY)
+    api.files.pass_time(unit.id, 3651 * DAY)
     await until_state(api, unit, paths[3], "left_out")
     await until_empty(api)
     assert await api.sql("select distinct reason from zapline.kept_files where state = 'left_out' order by 1") == [
