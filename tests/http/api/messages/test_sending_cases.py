@@ -57,7 +57,7 @@ class Case:
 
     async def console(self, conversation: str) -> str:
         """What an operator reads in a thread."""
-        page = await self.whole.operator.get(f"/console/units/{self.unit}/conversations/{conversation}")
+        page = await self.whole.operator.get(f"/console/units/{self.unit}/conversations/{conversation}/part")
         return page.visible_text
 
     async def message(self, **wanted: Any) -> Any:
