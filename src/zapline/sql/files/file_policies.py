@@ -34,8 +34,6 @@ class FileUsage:
     """Of those that wait, those that go beyond the quota."""
     gone: int
     left_out: int
-    moved: int
-    """Of those that are kept, those in S3."""
 
 
 async def load_policy(conn: Connection, unit: UnitId) -> FilePolicy | None:

@@ -15,21 +15,22 @@ on conflict (unit_id) do update
 -- name: give_up_unwanted
 -- What is not kept any more by a new policy, and has not been fetched yet.
 update zapline.kept_files f
-   set state = 'left_out', reason = 'not_wanted'
+   set state = case when f.better is null then 'left_out' else f.state end, reason = 'not_wanted', better = null
   from zapline.messages m
- where f.unit_id = %(unit_id)s and f.state = 'wanted' and m.id = f.message_id and m.kind <> all(%(kinds)s::text[]);
+ where f.unit_id = %(unit_id)s and (f.state = 'wanted' or f.better is not null)
+   and m.id = f.message_id and m.kind <> all(%(kinds)s::text[]);
 
 -- name: want_again
 -- What waits for room is looked at anew.
-update zapline.kept_files set due_at = now() where unit_id = %(unit_id)s and state = 'wanted' and reason = 'quota';
+update zapline.kept_files set due_at = now()
+ where unit_id = %(unit_id)s and (state = 'wanted' or better is not null) and reason = 'quota';
 
 -- name: load_usage
 -- What a unit keeps, and what else became of the files that it wanted.
 select count(*) filter (where state = 'kept') as files,
        coalesce(sum(size) filter (where state = 'kept'), 0)::bigint as bytes,
-       count(*) filter (where state = 'wanted') as waiting,
-       count(*) filter (where state = 'wanted' and reason = 'quota') as without_room,
+       count(*) filter (where state = 'wanted' or better is not null) as waiting,
+       count(*) filter (where (state = 'wanted' or better is not null) and reason = 'quota') as without_room,
        count(*) filter (where state = 'gone') as gone,
-       count(*) filter (where state = 'left_out') as left_out,
-       count(*) filter (where state = 'kept' and moved_at is not null) as moved
+       count(*) filter (where state = 'left_out') as left_out
   from zapline.kept_files where unit_id = %(unit_id)s;

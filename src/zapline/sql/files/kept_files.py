@@ -55,18 +55,14 @@ class KeptFile:
     sha256: bytes
     mimetype: str | None
     file_name: str | None
-    sent_to_s3: bool
-    moved: bool
-    """It is in S3 alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A file that nothing refers to any more. ``sent_to_s3``: it may be there, too."""
+    """A file that nothing refers to any more."""
 
     name: UUID
     unit: UnitId
-    sent_to_s3: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +89,20 @@ async def list_wanting_units(conn: Connection) -> frozenset[UnitId]:
     return frozenset(UnitId(row.unit_id) for row in await _SQL.rows(conn, "list_wanting_units"))
 
 
-async def count_kept_bytes(conn: Connection, unit: UnitId) -> int:
-    """Bytes of the files that the unit keeps."""
-    return int((await _SQL.one(conn, "count_kept_bytes", unit_id=unit)).bytes)
+async def count_kept_bytes(conn: Connection, unit: UnitId, besides: UUID) -> int:
+    """Bytes of the files that the unit keeps, without that of the message ``besides``."""
+    return int((await _SQL.one(conn, "count_kept_bytes", unit_id=unit, besides=besides)).bytes)
 
 
 async def note_kept(conn: Connection, wanted: WantedFile, file: FetchedFile, at: float) -> bool:
     """The file is on disk; False where it is not wanted any more, or goes beyond the quota."""
     known = {"size": file.size, "sha256": file.sha256, "mimetype": file.mimetype, "file_name": file.file_name}
     return bool(await _SQL.execute(conn, "note_kept", message_id=wanted.message_id, name=wanted.name, at=at, **known))
+
+
+async def is_kept(conn: Connection, wanted: WantedFile) -> bool:
+    """Whether the file is kept under this very name: somebody has noted it before."""
+    return await _SQL.one(conn, "find_kept", message_id=wanted.message_id, name=wanted.name) is not None
 
 
 async def note_failed(
@@ -113,7 +114,7 @@ async def note_failed(
 
 
 async def note_end(conn: Connection, wanted: WantedFile, state: Literal["gone", "left_out"], reason: str) -> None:
-    """It will not be kept."""
+    """It will not be kept; a copy that was kept before it stays."""
     await _SQL.execute(conn, "note_end", message_id=wanted.message_id, name=wanted.name, state=state, reason=reason)
 
 
@@ -131,9 +132,9 @@ async def expire(conn: Connection, now: float, limit: int) -> int:
     return await _SQL.execute(conn, "expire", now=now, limit=limit)
 
 
-async def list_removals(conn: Connection, limit: int, with_s3: bool) -> list[Removal]:
-    """What is to be removed; without ``with_s3`` only what is on disk alone."""
-    rows = await _SQL.rows(conn, "list_removals", limit=limit, with_s3=with_s3)
+async def list_removals(conn: Connection, limit: int) -> list[Removal]:
+    """What is to be removed."""
+    rows = await _SQL.rows(conn, "list_removals", limit=limit)
     return [from_row(Removal, row, unit=UnitId(row.unit_id)) for row in rows]
 
 

@@ -2,7 +2,8 @@
 
 -- name: list_due
 -- The next file of each unit that wants one, and the seconds until it is due; a negative number: since.
-select f.message_id, p.unit_id, f.name, f.tries, f.denials, m.external_id, m.media ->> 'copyId' as copy_id,
+select f.message_id, p.unit_id, coalesce(f.better, f.name) as name, f.tries, f.denials, m.external_id,
+       m.media ->> 'copyId' as copy_id,
        case when jsonb_typeof(m.media -> 'size') = 'number' then least((m.media ->> 'size')::numeric, 1e15)::bigint end
            as announced, p.max_bytes, p.quota_bytes,
        extract(epoch from f.asked_at)::float8 as asked_at,
@@ -10,7 +11,7 @@ select f.message_id, p.unit_id, f.name, f.tries, f.denials, m.external_id, m.med
   from zapline.file_policies p
  cross join lateral (
        select * from zapline.kept_files w
-        where w.unit_id = p.unit_id and w.state = 'wanted'
+        where w.unit_id = p.unit_id and (w.state = 'wanted' or w.better is not null)
         order by w.due_at, w.message_id limit 1) f
   join zapline.messages m on m.id = f.message_id;
 
@@ -19,40 +20,46 @@ select f.message_id, p.unit_id, f.name, f.tries, f.denials, m.external_id, m.med
 select unit_id from zapline.file_policies where kinds <> '{}';
 
 -- name: count_kept_bytes
--- What a unit keeps, in bytes.
-select coalesce(sum(size), 0)::bigint as bytes from zapline.kept_files where unit_id = %(unit_id)s and state = 'kept';
+-- What a unit keeps beside the file of one message, in bytes.
+select coalesce(sum(size), 0)::bigint as bytes from zapline.kept_files
+ where unit_id = %(unit_id)s and state = 'kept' and message_id <> %(besides)s;
 
 -- name: note_kept
--- The file is on disk, if it is still wanted and the unit has room for it.
+-- The file is on disk, if it is still wanted and the unit has room for it. It replaces the one that was kept before.
 update zapline.kept_files f
-   set state = 'kept', reason = null, size = %(size)s, sha256 = %(sha256)s, mimetype = %(mimetype)s,
-       file_name = %(file_name)s, kept_at = to_timestamp(%(at)s), due_at = to_timestamp(%(at)s), tries = 0
- where f.message_id = %(message_id)s and f.name = %(name)s and f.state = 'wanted'
+   set state = 'kept', name = %(name)s, better = null, reason = null, size = %(size)s, sha256 = %(sha256)s,
+       mimetype = %(mimetype)s, file_name = %(file_name)s, kept_at = to_timestamp(%(at)s),
+       due_at = to_timestamp(%(at)s), tries = 0
+ where f.message_id = %(message_id)s and (f.state = 'wanted' and f.name = %(name)s or f.better = %(name)s)
    and %(size)s + (select coalesce(sum(k.size), 0) from zapline.kept_files k
-                    where k.unit_id = f.unit_id and k.state = 'kept')
+                    where k.unit_id = f.unit_id and k.state = 'kept' and k.message_id <> f.message_id)
        <= (select p.quota_bytes from zapline.file_policies p where p.unit_id = f.unit_id);
+
+-- name: find_kept
+-- The message whose file is kept under this name.
+select from zapline.kept_files where message_id = %(message_id)s and name = %(name)s and state = 'kept';
 
 -- name: note_failed
 -- The file was not to be had; it is looked for again.
 update zapline.kept_files
    set reason = %(reason)s, due_at = to_timestamp(%(due_at)s), tries = tries + %(tried)s, denials = denials + %(denied)s
- where message_id = %(message_id)s and name = %(name)s and state = 'wanted';
+ where message_id = %(message_id)s and (state = 'wanted' and name = %(name)s or better = %(name)s);
 
 -- name: note_end
--- The file will not be kept.
-update zapline.kept_files set state = %(state)s, reason = %(reason)s
- where message_id = %(message_id)s and name = %(name)s and state = 'wanted';
+-- The file will not be kept; one that was kept before stays.
+update zapline.kept_files
+   set state = case when better is null then %(state)s else state end, reason = %(reason)s, better = null
+ where message_id = %(message_id)s and (state = 'wanted' and name = %(name)s or better = %(name)s);
 
 -- name: find_file
 -- The file of a message, whatever became of it.
-select f.message_id, f.unit_id, f.name, f.state, f.size, f.sha256, f.mimetype, f.file_name,
-       f.sent_to_s3, f.moved_at is not null as moved
+select f.message_id, f.unit_id, f.name, f.state, f.size, f.sha256, f.mimetype, f.file_name
   from zapline.kept_files f where f.unit_id = %(unit_id)s and f.message_id = %(message_id)s;
 
 -- name: expire
 -- Some files that were kept as long as their unit wants.
 update zapline.kept_files f
-   set state = 'left_out', reason = 'expired'
+   set state = 'left_out', reason = 'expired', better = null
  where f.message_id in (
        select k.message_id
          from zapline.file_policies p
@@ -66,9 +73,7 @@ update zapline.kept_files f
 
 -- name: list_removals
 -- What is to be removed, the longest known first.
-select name, unit_id, sent_to_s3 from zapline.file_removals
- where %(with_s3)s or not sent_to_s3
- order by asked_at, name limit %(limit)s;
+select name, unit_id from zapline.file_removals order by asked_at, name limit %(limit)s;
 
 -- name: delete_removals
 -- These files are gone.
@@ -78,6 +83,8 @@ delete from zapline.file_removals where name = any(%(names)s);
 -- Of these names, those of files that are kept, wanted, or to be removed.
 select name from zapline.kept_files where unit_id = %(unit_id)s and state in ('wanted', 'kept') and name = any(%(names)s)
  union
+select better from zapline.kept_files where unit_id = %(unit_id)s and better = any(%(names)s)
+ union
 select name from zapline.file_removals where name = any(%(names)s);
 
 -- name: has_unit
@@ -86,10 +93,11 @@ select from zapline.units where id = %(unit_id)s;
 
 -- name: count_all
 -- Files of all units that wait or are to be removed, for the health report.
-select (select count(*) from zapline.kept_files where state = 'wanted') as waiting,
+select (select count(*) from zapline.kept_files where state = 'wanted' or better is not null) as waiting,
        (select extract(epoch from min(asked_at))::float8 from zapline.kept_files
-         where state = 'wanted' and reason is distinct from 'quota') as oldest,
-       array(select distinct unit_id from zapline.kept_files where state = 'wanted' and reason = 'quota' limit 20) as full,
+         where (state = 'wanted' or better is not null) and reason is distinct from 'quota') as oldest,
+       array(select distinct unit_id from zapline.kept_files
+              where (state = 'wanted' or better is not null) and reason = 'quota' limit 20) as full,
        (select count(*) from zapline.file_removals) as removals,
        (select extract(epoch from min(asked_at))::float8 from zapline.file_removals) as oldest_removal,
        exists (select from zapline.file_policies) as any;

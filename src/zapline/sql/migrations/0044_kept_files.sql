@@ -15,8 +15,10 @@ create table zapline.file_policies (
 create table zapline.kept_files (
     message_id uuid primary key references zapline.messages on delete cascade,
     unit_id    uuid not null references zapline.units,
-    -- Under which it lies on disk and in S3. It tells nothing of the message.
+    -- Under which it lies on disk. It tells nothing of the message.
     name       uuid not null default gen_random_uuid(),
+    -- Of a kept file: under which a better copy will lie that is to be fetched; until then the earlier one stays.
+    better     uuid,
     state      text not null default 'wanted' check (state in ('wanted', 'kept', 'gone', 'left_out')),
     -- Why it is gone or left out, or was not to be had at the last try.
     reason     text,
@@ -30,21 +32,18 @@ create table zapline.kept_files (
     mimetype   text,
     file_name  text,
     kept_at    timestamptz,
-    -- Whether S3 may have it, and whether it is there alone.
-    sent_to_s3 boolean not null default false,
-    moved_at   timestamptz,
+    check (better is null or state = 'kept'),
     check (state <> 'kept' or (size is not null and sha256 is not null and kept_at is not null))
 );
-create index kept_files_wanted on zapline.kept_files (unit_id, due_at, message_id) where state = 'wanted';
+create index kept_files_wanted on zapline.kept_files (unit_id, due_at, message_id)
+    where state = 'wanted' or better is not null;
 create index kept_files_by_age on zapline.kept_files (unit_id, kept_at, message_id) include (size) where state = 'kept';
-create index kept_files_to_move on zapline.kept_files (due_at, message_id) where state = 'kept' and moved_at is null;
 create index kept_files_by_unit on zapline.kept_files (unit_id, state);
 
--- What nothing refers to any more, until it is gone from disk and S3.
+-- What nothing refers to any more, until it is gone from disk.
 create table zapline.file_removals (
     name       uuid primary key,
     unit_id    uuid not null references zapline.units,
-    sent_to_s3 boolean not null,
     asked_at   timestamptz not null default now()
 );
 create index file_removals_by_age on zapline.file_removals (asked_at, name);
@@ -92,7 +91,8 @@ $$;
 create trigger want_files after insert on zapline.messages
     referencing new table as fresh for each statement execute function zapline.want_files();
 
--- A message whose content came later, or of which there is a better copy now; and one that was deleted for everyone.
+-- A message whose content came later, or of which there is a better copy now; and one that was deleted for everyone. What
+-- is kept stays until the better copy is there, and what was kept long enough is not fetched again.
 create function zapline.want_changed_file() returns trigger language plpgsql as $$
 begin
     if new.deleted_at is not null or new.view_once then
@@ -106,8 +106,12 @@ begin
      where p.unit_id = new.unit_id and new.external_id is not null and new.client_message_id is null
        and new.media is not null and new.kind = any(p.kinds)
         on conflict (message_id) do update
-       set state = excluded.state, reason = excluded.reason, due_at = now(), tries = 0, denials = 0,
-           name = gen_random_uuid(), size = null, sha256 = null, kept_at = null, sent_to_s3 = false, moved_at = null;
+       set state = case when k.state = 'kept' then 'kept' else excluded.state end,
+           better = case when k.state = 'kept' and excluded.state = 'wanted' then gen_random_uuid() end,
+           name = case when k.state = 'kept' then k.name else gen_random_uuid() end,
+           reason = case when k.state = 'kept' then null else excluded.reason end,
+           asked_at = now(), due_at = now(), tries = 0, denials = 0
+     where k.state <> 'left_out' or k.reason is distinct from 'expired';
     return null;
 end
 $$;
@@ -119,10 +123,15 @@ create trigger want_changed_file after update on zapline.messages
                                or new.media ->> 'copyId' is distinct from old.media ->> 'copyId'))
     execute function zapline.want_changed_file();
 
--- Whatever becomes of a row, its file is removed: with its message, by age, by a person's erasure.
+-- Whatever becomes of a row, its files are removed: with its message, by age, by a person's erasure, for a better copy.
 create function zapline.remove_file() returns trigger language plpgsql as $$
 begin
-    insert into zapline.file_removals (name, unit_id, sent_to_s3) values (old.name, old.unit_id, old.sent_to_s3)
+    insert into zapline.file_removals (name, unit_id)
+    select n.name, old.unit_id
+      from unnest(array[old.name, old.better]) as n(name)
+     where n.name is not null
+       and (tg_op = 'DELETE' or new.state in ('gone', 'left_out')
+            or n.name is distinct from new.name and n.name is distinct from new.better)
         on conflict (name) do nothing;
     return null;
 end
@@ -130,5 +139,6 @@ $$;
 create trigger remove_file after delete on zapline.kept_files
     for each row when (old.state in ('wanted', 'kept')) execute function zapline.remove_file();
 create trigger remove_replaced_file after update on zapline.kept_files
-    for each row when (old.name <> new.name or old.state in ('wanted', 'kept') and new.state in ('gone', 'left_out'))
+    for each row when (old.name <> new.name or old.better is distinct from new.better
+                       or old.state in ('wanted', 'kept') and new.state in ('gone', 'left_out'))
     execute function zapline.remove_file();

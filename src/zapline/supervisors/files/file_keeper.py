@@ -38,7 +38,10 @@ _SERVER_REST = 15.0
 _FULL_SECONDS = 60.0
 """For which nothing is fetched after the disk had no room."""
 _NO_ROOM_SECONDS = 600.0
-"""After which it is seen again whether a unit has room within its quota; a new policy is looked at at once."""
+"""After which it is seen again whether there is room for a file: within the unit's quota (a new policy is looked at at
+once), or on the disk where smaller ones have room."""
+_SMALL = 1024 * 1024
+"""Bytes of a file of usual size."""
 _LOG = structlog.get_logger(scope="Files")
 
 
@@ -110,6 +113,8 @@ class FileKeeper:
 
     async def _start_due(self, nursery: trio.Nursery) -> float:
         """Start a task for each unit with a file that is due; returns the seconds until the next look."""
+        # What is in hand now may be kept before it is listed as wanted all the same; its end wakes this loop.
+        skipped = {unit for unit, turn in self._turns.items() if turn.busy}
         async with self._pool.connection() as conn:
             wanted = await kept_files.list_due(conn, self._clock())
             self._wanting = await kept_files.list_wanting_units(conn)
@@ -119,7 +124,7 @@ class FileKeeper:
                 del self._turns[idle]
         for file in wanted:
             unit, turn = self._unit_of(file.unit), self._turns.setdefault(file.unit, _Turn())
-            if unit is None or turn.busy:
+            if unit is None or file.unit in skipped:
                 continue
             if unit.server.away_since is not None:
                 turn.rest_until = now + _SERVER_REST
@@ -146,7 +151,7 @@ class FileKeeper:
     async def _keep(self, unit: Unit, wanted: WantedFile, turn: _Turn) -> None:
         """Fetch one file and store what became of it. Raises RemoteError for the database."""
         async with self._pool.connection() as conn:
-            kept = await kept_files.count_kept_bytes(conn, unit.id)
+            kept = await kept_files.count_kept_bytes(conn, unit.id, wanted.message_id)
         if kept + (wanted.announced or 1) > wanted.quota_bytes:
             await self._note_no_room(wanted)
             return
@@ -157,7 +162,7 @@ class FileKeeper:
             async with self._pool.connection() as conn:
                 await kept_files.note_end(conn, wanted, "left_out", "too_large")
         except (OSError, DiskFull) as refused:
-            self._hold(refused)
+            await self._note_refused(wanted, refused)
         except EvolutionFailure as failure:
             await self._note_failure(wanted, failure, turn)
         else:
@@ -191,10 +196,12 @@ class FileKeeper:
     async def _note_fetched(self, wanted: WantedFile, fetched: FetchedFile) -> None:
         async with self._pool.connection() as conn:
             kept = await kept_files.note_kept(conn, wanted, fetched, self._clock())
+            known = kept or await kept_files.is_kept(conn, wanted)
         if kept:
             self._counters.add("files_ended", "kept")
             self._counters.add("file_bytes_kept", amount=fetched.size)
             self.on_kept()
+        if known:
             return
         # It is not wanted any more, or larger than was said, and goes beyond the quota.
         await trio.to_thread.run_sync(self._disk.remove, wanted.unit, wanted.name)
@@ -221,9 +228,22 @@ class FileKeeper:
                 self._counters.add("files_ended", "gone")
                 await kept_files.note_end(conn, wanted, "gone", failure.code)
 
-    def _hold(self, refused: Exception) -> None:
-        """Fetch nothing for a while: the disk has no room, or refuses."""
+    async def _note_refused(self, wanted: WantedFile, refused: OSError | DiskFull) -> None:
+        """The disk has no room for it, or refuses: others come first, and none where even a small one has no room."""
         self._counters.add("files_failed", "disk")
+        if isinstance(refused, DiskFull):
+            try:
+                await trio.to_thread.run_sync(self._disk.require, _SMALL)
+            except (OSError, DiskFull) as also:
+                self._hold(also)
+        else:
+            self._hold(refused)
+        async with self._pool.connection() as conn:
+            due_at = self._clock() + _NO_ROOM_SECONDS
+            await kept_files.note_failed(conn, wanted, "disk", due_at, tried=False, denied=False)
+
+    def _hold(self, refused: OSError | DiskFull) -> None:
+        """Fetch nothing for a while."""
         if not self.disk_full:
             reason = refused.strerror if isinstance(refused, OSError) else str(refused)
             _LOG.error("The disk takes no further files", error=reason)

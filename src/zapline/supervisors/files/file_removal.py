@@ -84,7 +84,7 @@ class FileRemoval:
                 full = await kept_files.expire(conn, self._clock(), _BATCH) >= _BATCH
         while True:
             async with self._pool.connection() as conn:
-                removals = await kept_files.list_removals(conn, _BATCH, with_s3=False)
+                removals = await kept_files.list_removals(conn, _BATCH)
             if not removals:
                 break
             await self._remove(removals)

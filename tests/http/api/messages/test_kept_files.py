@@ -3,19 +3,23 @@
 import base64
 import time
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
 import trio
 
-from zapline.domain.ids import UnitId
+from zapline.domain.ids import ExternalId, UnitId
 from zapline.sandbox.simulator.state.message_store import StoredMessage
+from zapline.sql.files.kept_files import FetchedFile, WantedFile
 from zapline.supervisors.files.disk import FileDisk
+from zapline.supervisors.files.policies import MAX_FILE
 
 JID = "5511999990001@s.whatsapp.net"
 CONTENT = bytes(range(256)) * 40
 DAY = 86_400.0
+ROUTE = "/chat/getBase64FromMediaMessage"
 
 
 def picture(external_id: str, **media: object) -> dict[str, Any]:
@@ -26,6 +30,15 @@ def picture(external_id: str, **media: object) -> dict[str, Any]:
         "messageType": "imageMessage",
         "messageTimestamp": int(time.time()),
     }
+
+
+def better_copy(external_id: str, of: str) -> dict[str, Any]:
+    """Data of a messages.upsert: the same picture as in another message, in HD."""
+    key = {"remoteJid": JID, "fromMe": False, "id": of}
+    about = {"messageAssociation": {"associationType": "HD_IMAGE_DUAL_UPLOAD", "parentMessageKey": key}}
+    inner = picture(external_id)["message"] | {"messageContextInfo": about}
+    child = {"associatedChildMessage": {"message": inner}, "messageContextInfo": about}
+    return picture(external_id) | {"message": child, "messageType": "associatedChildMessage"}
 
 
 async def keeping(api: Any, **policy: object) -> Any:
@@ -71,8 +84,7 @@ async def until_empty(api: Any) -> None:
 
 async def test_a_file_that_arrives_while_evolution_is_away_is_there_afterwards(api: Any) -> None:
     unit = await keeping(api)
-    route = "/chat/getBase64FromMediaMessage"
-    api.evolution.inject_fault("refuse", path=route)
+    api.evolution.inject_fault("refuse", path=ROUTE)
     path = await arrive(api, unit, "P1")
     with trio.fail_after(60):
         while not await api.sql("select 1 from zapline.kept_files where tries > 0"):  # noqa: ASYNC110 - it asks
@@ -86,7 +98,7 @@ async def test_a_file_that_arrives_while_evolution_is_away_is_there_afterwards(a
     (file,) = api.files.on_disk()
     assert file.read_bytes() == CONTENT
     assert file.stat().st_mode & 0o777 == 0o600
-    api.evolution.inject_fault("refuse", path=route)  # from here on it is read from disk alone
+    api.evolution.inject_fault("refuse", path=ROUTE)  # from here on it is read from disk alone
     whole = await api.client.get(f"{path}/media")
     assert (whole.status_code, whole.content, whole.headers["content-type"]) == (200, CONTENT, "image/png")
     tag = whole.headers["etag"]
@@ -147,6 +159,8 @@ async def test_a_file_is_looked_for_until_it_is_gone_and_left_out_where_it_is_to
     api.files.pass_time(unit.id, 3651 * DAY)
     await until_state(api, unit, paths[3], "left_out")
     await until_empty(api)
+    await api.send(unit, "messages.upsert", better_copy("B1", "Q1"))
+    assert await api.sql("select count(*) from zapline.kept_files where reason = 'expired'") == [(4,)]
     assert await api.sql("select distinct reason from zapline.kept_files where state = 'left_out' order by 1") == [
         ("expired",),
         ("too_large",),
@@ -166,10 +180,38 @@ async def test_what_is_deleted_for_everyone_or_may_be_seen_once_is_not_kept(api:
     sent = await arrive(api, unit, "P1")
     await until_state(api, unit, sent, "kept")
     assert await api.sql("select count(*) from zapline.kept_files") == [(1,)]
+    await a_better_copy_replaces_it_once_it_is_there(api, unit, sent)
     deletion = {"key": {"remoteJid": JID, "fromMe": False, "id": "P1"}, "remoteJid": JID, "id": "P1", "fromMe": False}
     await api.send(unit, "messages.delete", deletion)
     await until_empty(api)
     assert (await api.get(f"{sent}/media", 404))["code"] == "media_gone"
+
+
+async def a_better_copy_replaces_it_once_it_is_there(api: Any, unit: Any, path: str) -> None:
+    better = bytes(7000)
+    api.evolution.inject_fault("refuse", path=ROUTE)
+    await api.send(unit, "messages.upsert", better_copy("P2", "P1"))
+    api.feed.on_event(unit.id)
+    with trio.fail_after(120):
+        waits = "select 1 from zapline.kept_files where better is not null and tries > 0"
+        while not await api.sql(waits):  # noqa: ASYNC110 - it asks
+            await trio.sleep(0.02)
+    usage = (await api.get(f"/units/{unit.id}/files"))["usage"]
+    assert (usage["files"], usage["bytes"], usage["waiting"]) == (1, len(CONTENT), 1)
+    assert (await api.get(path))["fileState"] == "kept"
+    assert (await api.client.get(f"{path}/media")).content == CONTENT, "the earlier one stays until then"
+    add_file(api, unit, "P2", better)
+    api.evolution.clear_faults()
+    with trio.fail_after(120):
+        while not await api.sql("select 1 from zapline.kept_files where better is null and size = 7000"):
+            api.files.pass_time(unit.id, 600)
+            await trio.sleep(0.05)
+        while len(api.files.on_disk()) > 1:
+            api.files.removal.wake()
+            await trio.sleep(0.05)
+    (file,) = api.files.on_disk()
+    assert await trio.Path(file).read_bytes() == better
+    assert (await api.client.get(f"{path}/media")).content == better
 
 
 def begun_by_an_earlier_process(disk: FileDisk, unit: UnitId) -> Path:
@@ -201,3 +243,28 @@ async def test_what_a_crash_leaves_behind_is_swept_and_files_of_others_are_not(a
     kept.unlink()
     answer = await api.client.get(f"{path}/media")
     assert (answer.status_code, answer.content) == (200, CONTENT), "it is fetched again as long as WhatsApp has it"
+    await what_is_fetched_once_more_stays_kept(api, unit, path, kept)
+    await a_file_that_is_too_large_for_the_disk_stops_no_other(api, unit)
+
+
+async def what_is_fetched_once_more_stays_kept(api: Any, unit: Any, path: str, kept: Path) -> None:
+    await trio.Path(kept).write_bytes(CONTENT)
+    stale = WantedFile(
+        UUID(path.rpartition("/")[2]), unit.id, UUID(kept.name), 0, 0, ExternalId("P1"), None, None, 2**20, 2**30, 0, 0
+    )
+    await api.files.keeper._note_fetched(stale, FetchedFile(len(CONTENT), bytes(32), None, None))
+    assert await trio.Path(kept).read_bytes() == CONTENT
+
+
+async def a_file_that_is_too_large_for_the_disk_stops_no_other(api: Any, unit: Any) -> None:
+    await api.put(f"/units/{unit.id}/files", {"kinds": ["image"], "maxBytes": MAX_FILE, "quotaBytes": 2**32})
+    api.files.disk._reserve = disk_usage(api.files.disk.root).free - MAX_FILE // 2
+    await arrive(api, unit, "L1", fileLength=str(MAX_FILE))
+    with trio.fail_after(120):
+        while not await api.sql("select 1 from zapline.kept_files where reason = 'disk'"):  # noqa: ASYNC110 - it asks
+            await trio.sleep(0.02)
+    small = await arrive(api, unit, "L2")
+    with trio.fail_after(120):
+        while (await api.get(small))["fileState"] != "kept":  # noqa: ASYNC110 - it asks as a caller would
+            await trio.sleep(0.05)
+    assert not api.files.keeper.disk_full
