@@ -156,7 +156,7 @@ select m.id, m.external_id
    for update of m skip locked;
 
 -- name: has_files_left
--- Whether files of the unit are to be removed from disk or S3 yet.
+-- Whether files of the unit are to be removed from disk yet.
 select exists (select from zapline.file_removals where unit_id = %(unit_id)s) as any;
 
 -- name: has_messages

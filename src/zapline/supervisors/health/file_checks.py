@@ -32,7 +32,7 @@ def check_files(report: FilesReport) -> list[HealthCheck]:
     disk = "files of messages are not fetched, because the disk has no room; free it"
     room = "units whose quota for files is used up; raise it, or keep files for fewer days"
     waits = "how long the oldest file has waited to be fetched; look at the log and at the Evolution server"
-    removal = "how long the oldest file has waited to be removed; look at the disk's rights, and at S3"
+    removal = "how long the oldest file has waited to be removed; look at the disk's rights"
     return [
         expect_none("filesDiskFull", int(report.disk_full), disk),
         expect_none("filesWithoutRoom", len(totals.full), room, units=totals.full),

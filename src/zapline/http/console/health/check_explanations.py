@@ -256,7 +256,7 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
     "fileRemovalWaitsSeconds": CheckExplanation(
         N_("Oldest file to be removed"),
         N_("How long the oldest file of a deleted message has waited to be removed."),
-        N_("Look at the disk's rights, and at S3."),
+        N_("Look at the disk's rights."),
         "seconds",
     ),
     "hooksDisabled": CheckExplanation(
