@@ -241,6 +241,20 @@ def test_the_settings_of_the_mail_server_have_to_fit_each_other(monkeypatch: pyt
     assert "ZAPLINE_SMTP_PASSWORD needs ZAPLINE_SMTP_USER" in refusal()
     monkeypatch.setenv("ZAPLINE_SMTP_USER", "zapline")
     assert "c4nary" not in repr(load(Settings))
+    for name, right, wrong in (
+        ("USER", "zapline", "zaplíne"),
+        ("PASSWORD", "c4nary", "c4náry"),
+        ("FROM", "zapline@example.com", "zaplíne@example.com"),
+    ):
+        monkeypatch.setenv(f"ZAPLINE_SMTP_{name}", wrong)
+        told = refusal()
+        assert f"ZAPLINE_SMTP_{name} may hold ASCII letters, digits and signs only" in told
+        assert "c4n" not in told
+        monkeypatch.setenv(f"ZAPLINE_SMTP_{name}", right)
+    monkeypatch.setenv("ZAPLINE_SMTP_SECURITY", "starttls")
+    for host in ("mail..example.com", "a" * 64, "mail example", ".example.com"):
+        monkeypatch.setenv("ZAPLINE_SMTP_HOST", host)
+        assert "ZAPLINE_SMTP_HOST is no name of a host" in refusal()
 
 
 @pytest.mark.usefixtures("needed")

@@ -55,3 +55,19 @@ class AlarmSettings:
             raise WrongSetting("ZAPLINE_SMTP_SECURITY may be none only for a server on this machine")
         if self.smtp_password is not None and not self.smtp_user:
             raise WrongSetting("ZAPLINE_SMTP_PASSWORD needs ZAPLINE_SMTP_USER")
+        if not _is_host(self.smtp_host):
+            raise WrongSetting("ZAPLINE_SMTP_HOST is no name of a host")
+        password = self.smtp_password.get_secret_value() if self.smtp_password is not None else ""
+        login = {"USER": self.smtp_user, "PASSWORD": password, "FROM": self.smtp_from}
+        for name, text in login.items():
+            if not (text.isascii() and text.isprintable()):
+                raise WrongSetting(f"ZAPLINE_SMTP_{name} may hold ASCII letters, digits and signs only")
+
+
+def _is_host(name: str) -> bool:
+    """Whether a host may be called so; the empty name stands for none."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return name.isprintable() and " " not in name

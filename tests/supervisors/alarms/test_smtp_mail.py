@@ -54,6 +54,7 @@ async def test_whoever_does_not_prove_to_be_the_server_is_told_nothing() -> None
     async with mail_server(starttls=True, login=LOGIN) as server, mail_server() as plain:
         assert await refusal(client(server, *LOGIN, trusts=False)) == "tls_failed"
         assert await refusal(client(server, "zapline", "wrong")) == "login_refused"
+        assert await refusal(client(server, "zaplíne", "s3cret")) == "login_refused"
         assert await refusal(client(server)) == "address_refused"
         assert await refusal(client(plain)) == "not_supported"
         assert (server.tries, plain.tries) == (0, 0)
@@ -61,6 +62,8 @@ async def test_whoever_does_not_prove_to_be_the_server_is_told_nothing() -> None
         assert len(plain.mails) == 1
         port = plain.port
     assert await refusal(client(port, tls=False)) == "unreachable"
+    nowhere = MailServer("a" * 64 + ".example", 25, SENDER, MailSecurity.NONE)
+    assert await refusal(MailClient(nowhere)) == "unreachable"
     assert "s3cret" not in repr(MailServer(HOST, 25, SENDER, MailSecurity.TLS, *LOGIN))
 
 
@@ -80,7 +83,7 @@ def test_whatever_a_unit_is_called_its_alarm_can_be_written() -> None:
             record=SimpleNamespace(name=text),
             shown=StoredLineState(Phase.LOGGED_OUT, Reason.LOGGED_OUT, connected_at=1.0, disconnected_at=2.0),
         )
-        (trouble,) = see([unit], [], {}, 9.0).troubles.values()  # type: ignore[list-item]
+        (trouble,) = see([unit], {}, [], {}, 9.0).troubles.values()  # type: ignore[list-item]
         told = alarm_text(NoticeKind.ALARM, Incident(UUID(int=2), 0.0, 0.0, (Member(trouble),), 1, 0.0), "pt-BR", 9.0)
         message = compose(Mail(UUID(int=3), "ana@example.com", told.title, told.body, 1e9), SENDER)
         assert message.as_bytes().partition(b"\r\n\r\n")[0].count(b"\r\nTo:") == 1

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from zapline.crm.webhook_client import CrmWebhookClient, NotDelivered
 from zapline.domain.alarms.destinations import GIVE_UP_AFTER, DestinationKind
@@ -33,6 +34,7 @@ _TYPES = {
     NoticeKind.ALL_CLEAR.value: "success",
 }
 """Words of Apprise's API, which takes these bodies as they are."""
+_LOG = structlog.get_logger(scope="Alarms")
 
 
 class NotTold(RemoteError):
@@ -128,6 +130,15 @@ class Channels:
 
         Cancelled, it may have arrived.
         """
+        try:
+            await self._tell(to, target, telling)
+        except RemoteError:
+            raise
+        except Exception as unforeseen:  # noqa: BLE001 - one destination must not end the telling of all others
+            _LOG.error("A notice could not be told", error=type(unforeseen).__name__, to=to.shown)
+            raise NotTold("unforeseen") from None
+
+    async def _tell(self, to: Destination, target: str, telling: Telling) -> None:
         text = self._words(telling.kind, telling.incident, to.language, telling.at)
         text = AlarmText(text.title, f"{text.body}\n\n{self._console}")
         match to.kind:

@@ -85,10 +85,14 @@ class MailClient:
 
     def _send(self, to: str, message: EmailMessage) -> None:
         """Raises MailRefused."""
+        # What follows where the server's name, then the login, cannot be written as the protocol has it.
+        unwritable = "unreachable"
         try:
             with self._connect() as server:
+                unwritable = "login_refused"
                 if self._server.user is not None:
                     server.login(self._server.user, self._server.password or "")
+                unwritable = "address_refused"
                 server.send_message(message, self._server.sender, [to])
         except ssl.SSLError:
             raise MailRefused("tls_failed") from None
@@ -106,6 +110,8 @@ class MailClient:
             raise MailRefused("broken_connection") from None
         except OSError:
             raise MailRefused("unreachable") from None
+        except ValueError:
+            raise MailRefused(unwritable) from None
 
     def _connect(self) -> smtplib.SMTP:
         chosen = self._server

@@ -42,6 +42,7 @@ FAILURES = {
     "unreachable": N_("no answer: nothing listens there, or no way leads there"),
     "timeout": N_("no answer within the time"),
     "broken_connection": N_("the connection broke"),
+    "unforeseen": N_("an error of Zapline itself; it is in the log"),
 }
 """Why a destination was not reached, by its code."""
 
