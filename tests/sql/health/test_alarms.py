@@ -40,18 +40,21 @@ async def test_what_is_stored_twice_is_said_once_and_read_back_as_it_was(databas
         assert {each.id for each in await alarms.load_destinations(conn)} == {MAIL.id, HOOK.id}
         for _ in range(2):
             assert await alarms.store_saying(conn, ALARM, notices(ALARM, MAIL, HOOK))
-        due = await alarms.list_due(conn, NOW, 10)
+        due = await alarms.list_due(conn, NOW, (), 10)
         assert {each.destination_id for each in due} == {MAIL.id, HOOK.id}
         assert {each.incident for each in due} == {ALARM.incident}
         assert await alarms.load_incidents(conn, NOW) == [ALARM.incident]
         first, second = due
         await alarms.end_notice(conn, first.id, "delivered", NOW)
         await alarms.retry_notice(conn, second.id, NOW + 15, "timeout")
-        assert await alarms.list_due(conn, NOW + 14, 10) == []
+        assert await alarms.list_due(conn, NOW + 14, (), 10) == []
         totals = await alarms.count_deliveries(conn, NOW)
-        assert (totals.failing, totals.oldest, totals.given_up, totals.next_due) == (1, NOW, 0, NOW + 15)
+        assert (totals.failing, totals.oldest, totals.given_up) == (1, NOW, 0)
+        busy = [second.destination_id]
+        assert [await alarms.find_next_due(conn, given) for given in ([], busy)] == [NOW + 15, None]
+        assert [len(await alarms.list_due(conn, NOW + 15, given, 10)) for given in ([], busy)] == [1, 0]
         assert await alarms.store_saying(conn, ALARM, notices(ALARM, MAIL, HOOK)), "after a kill"
-        assert await alarms.list_due(conn, NOW + 14, 10) == [], "nothing is said again"
+        assert await alarms.list_due(conn, NOW + 14, (), 10) == [], "nothing is said again"
 
 
 async def test_what_is_newer_replaces_what_waits_and_what_is_older_is_not_stored(database: str) -> None:
@@ -59,16 +62,16 @@ async def test_what_is_newer_replaces_what_waits_and_what_is_older_is_not_stored
     clear = Saying(NoticeKind.ALL_CLEAR, cleared)
     async with engine(database) as conn:
         await alarms.store_saying(conn, ALARM, notices(ALARM, MAIL, HOOK))
-        (waiting, *_) = await alarms.list_due(conn, NOW, 10)
+        (waiting, *_) = await alarms.list_due(conn, NOW, (), 10)
         assert await alarms.store_saying(conn, clear, notices(clear, MAIL, HOOK))
-        assert {each.kind for each in await alarms.list_due(conn, NOW + 600, 10)} == {NoticeKind.ALL_CLEAR}
+        assert {each.kind for each in await alarms.list_due(conn, NOW + 600, (), 10)} == {NoticeKind.ALL_CLEAR}
         assert not await alarms.store_saying(conn, ALARM, notices(ALARM, MAIL, HOOK))
         await alarms.retry_notice(conn, waiting.id, NOW, "timeout")
-        assert len(await alarms.list_due(conn, NOW + 600, 10)) == 2, "what was replaced stays so"
-        for each in await alarms.list_due(conn, NOW + 600, 10):
+        assert len(await alarms.list_due(conn, NOW + 600, (), 10)) == 2, "what was replaced stays so"
+        for each in await alarms.list_due(conn, NOW + 600, (), 10):
             await alarms.end_notice(conn, each.id, "given_up", NOW + 600, "timeout")
         totals = await alarms.count_deliveries(conn, NOW + 600)
-        assert (totals.failing, totals.given_up, totals.next_due) == (0, 2, None)
+        assert (totals.failing, totals.given_up, await alarms.find_next_due(conn, ())) == (0, 2, None)
         (past,) = await alarms.list_incidents(conn, None, 10)
         assert (past.incident, past.failed) == (cleared, 2)
         assert await alarms.list_incidents(conn, past.number, 10) == []
@@ -81,17 +84,17 @@ async def test_what_was_told_without_the_database_is_stored_as_told_and_a_destin
 ) -> None:
     async with engine(database) as conn:
         await alarms.store_saying(conn, ALARM, notices(ALARM, MAIL, delivered=True))
-        assert await alarms.list_due(conn, NOW, 10) == []
+        assert await alarms.list_due(conn, NOW, (), 10) == []
         later = Saying(NoticeKind.REMINDER, replace(ALARM.incident, said=2))
         await alarms.store_saying(conn, later, notices(later, MAIL, HOOK))
         await alarms.note_try(conn, HOOK.id, NOW, "timeout")
         assert {each.id: each.error for each in await alarms.load_destinations(conn)}[HOOK.id] == "timeout"
         assert await alarms.delete_destination(conn, HOOK.id)
         assert not await alarms.delete_destination(conn, HOOK.id)
-        assert [each.destination_id for each in await alarms.list_due(conn, NOW, 10)] == [MAIL.id]
+        assert [each.destination_id for each in await alarms.list_due(conn, NOW, (), 10)] == [MAIL.id]
         again = Saying(NoticeKind.REMINDER, replace(ALARM.incident, said=3))
         await alarms.store_saying(conn, again, notices(again, HOOK))
-        assert await alarms.list_due(conn, NOW, 10) == [], "nothing for who is gone"
+        assert await alarms.list_due(conn, NOW, (), 10) == [], "nothing for who is gone"
         closed = Saying(NoticeKind.ALL_CLEAR, replace(ALARM.incident, said=4, closed_at=NOW))
         await alarms.store_saying(conn, closed, [])
         assert await alarms.prune_incidents(conn, NOW, 10) == 0

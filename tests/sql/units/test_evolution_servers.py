@@ -23,7 +23,7 @@ from zapline.sql.units.evolution_servers import (
     move_unit,
     remove_server,
 )
-from zapline.sql.units.units import insert_unit, load_units
+from zapline.sql.units.units import insert_unit, load_lines, load_units
 
 SEALED = b"sealed"
 
@@ -66,6 +66,7 @@ async def test_a_unit_never_lives_on_a_server_that_is_gone(database: str) -> Non
             assert not await move_unit(first, unit, "evo-2", None), "it lives elsewhere by now"
         [record] = await load_units(first)
         assert (record.evolution_server, record.evolution_server_since is not None) == (None, True)
+        assert await load_lines(first, [record.id]) == {record.id: record.stored}
         async with first.transaction():
             await remove_server(first, "evo-2")
         assert await load_servers(first) == []

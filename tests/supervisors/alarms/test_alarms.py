@@ -1,6 +1,6 @@
 """Alarms from what is wrong to who is told: PostgreSQL, a mail server and a CRM's receiver, on a clock of ours."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -20,17 +20,19 @@ from zapline.domain.alarms.incidents import AlarmPolicy, Seen, Trouble
 from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.state import StoredLineState
 from zapline.http.console.health.alarm_texts import alarm_text
+from zapline.sql.health.alarms import Destination
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.alarms.alarm_commands import AlarmCommands, AskedDestination, TargetPolicy
 from zapline.supervisors.alarms.alarm_delivery import AlarmDelivery
 from zapline.supervisors.alarms.alarm_keeper import AlarmKeeper
-from zapline.supervisors.alarms.channels import Channels, SiblingLines
+from zapline.supervisors.alarms.channels import Channels, NotTold, SiblingLines, Telling
 from zapline.supervisors.alarms.smtp_mail import MailClient, MailSecurity, MailServer
 from zapline.supervisors.alarms.troubles import see
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.alarm_checks import check_alarms
 from zapline.supervisors.health.check_result import HealthCheck, Verdict
+from zapline.supervisors.inbound.server_standing import ServerStanding
 from zapline.supervisors.leadership import Leadership, LeadershipStatus
 
 KEYS = alarm_keys(b"k" * 40)
@@ -53,22 +55,34 @@ class Scene:
     keeper: AlarmKeeper = None  # type: ignore[assignment]
     delivery: AlarmDelivery = None  # type: ignore[assignment]
     commands: AlarmCommands = None  # type: ignore[assignment]
+    elsewhere: AlarmCommands = None  # type: ignore[assignment]
+    """Those of another node."""
+    on_time: Callable[[], None] | None = None
 
     def start(self) -> None:
         """Begin anew, as a daemon does that knows nothing but what is stored."""
         server = MailServer(HOST, self.mail.port, "zapline@example.com", MailSecurity.NONE)
         parts = (alarm_text, MailClient(server), self.http, KEYS.signing, None, lambda: self.now, "https://z.example")
         channels, pool = Channels(*parts), self.pool
-        self.keeper = AlarmKeeper(
-            pool, self.leadership, lambda now: Seen(dict(self.wrong)), POLICY, lambda: self.now, uuid4
-        )
+
+        async def look(now: float) -> Seen:
+            return Seen(dict(self.wrong))
+
+        self.keeper = AlarmKeeper(pool, self.leadership, look, POLICY, self.tell_time, uuid4)
         spread = {"draw_spread": lambda: 0.0}
         unsealing = (lambda to: KEYS.unseal(to.id, to.sealed), Counters(trio.current_time), lambda: self.now)
         self.delivery = AlarmDelivery(pool, self.keeper, channels, *unsealing, **spread)
         policy = TargetPolicy(private=True)
-        self.commands = AlarmCommands(
-            pool, KEYS, channels, lambda unit: None, policy, self.keeper.reload, lambda: self.now
-        )
+        about = (pool, KEYS, channels, lambda unit: None, policy)
+        self.commands = AlarmCommands(*about, self.keeper.reload, lambda: self.now)
+        self.elsewhere = AlarmCommands(*about, lambda: None, lambda: self.now)
+
+    def tell_time(self) -> float:
+        """The keeper's clock, which asks the time while it reads the database."""
+        asked, self.on_time = self.on_time, None
+        if asked is not None:
+            asked()
+        return self.now
 
     def fall(self, *keys: str) -> None:
         for key in keys:
@@ -80,7 +94,9 @@ class Scene:
         while self.now < until:
             self.now += every
             await self.keeper.look_once()
-            await self.delivery.serve()
+            async with trio.open_nursery() as nursery:
+                await self.delivery.start_due(nursery)
+            await self.delivery.count()
 
     @property
     def subjects(self) -> list[str]:
@@ -104,7 +120,10 @@ async def scene(database: str) -> AsyncIterator[Scene]:
         async def open_direct() -> Connection:
             return await connect(proxy.url)
 
-        leadership = Leadership(open_direct, ignore, ignore)
+        async def notified(_: str) -> None:
+            made.keeper.reload()
+
+        leadership = Leadership(open_direct, ignore, notified)
         async with (
             mail_server() as mail,
             crm_receiver() as hook,
@@ -173,6 +192,67 @@ async def test_a_node_that_becomes_the_first_goes_on_where_the_other_was(databas
         at.keeper, at.leadership.is_first = other, True
         await at.run(300)
         assert at.events == ["alarm"]
+
+
+async def test_destinations_that_others_change_are_read_also_while_they_are_being_read(database: str) -> None:
+    async with scene(database) as at:
+        await at.keeper.look_once()
+        new, _ = await at.elsewhere.add(AskedDestination(DestinationKind.EMAIL, "bia@example.com"))
+        for known, change in ((3, lambda: at.elsewhere.remove(new.id)), (2, trio.lowlevel.checkpoint)):
+            with trio.fail_after(120):
+                while len(at.keeper.destinations) != known:
+                    await at.keeper.look_once()
+                    await trio.sleep(0.01)
+            await change()
+        at.keeper.reload()
+        at.on_time = at.keeper.reload
+        await at.keeper.look_once()
+        assert at.on_time is None
+        async with at.pool.connection() as conn:
+            await conn.execute("delete from zapline.alarm_destinations")
+        await at.keeper.look_once()
+        assert at.keeper.destinations == ()
+
+
+async def test_a_destination_that_hangs_delays_no_other(database: str) -> None:
+    async with scene(database) as at, trio.open_nursery() as nursery:
+        answers = trio.Event()
+
+        async def hang(call: Any) -> bytes:
+            await answers.wait()
+            return response(204)
+
+        async def pass_time(seconds: int) -> None:
+            for _ in range(0, seconds, 30):
+                at.now += 30
+                await at.keeper.look_once()
+
+        at.hook.responders["/alarm?key=A1"] = hang
+        nursery.start_soon(at.delivery.run)
+        at.fall(LINES[0])
+        await pass_time(210)
+        await at.hook.wait_for_calls(1)
+        await at.mail.wait_for_mails(1)
+        at.wrong.clear()
+        await pass_time(300)
+        await at.mail.wait_for_mails(2)
+        assert set(at.events) == {"alarm"}
+        answers.set()
+        with trio.fail_after(120):
+            while at.events[-1] != "all_clear":  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_error_of_ours_in_one_delivery_is_a_failure_of_that_delivery() -> None:
+    def words(*_: Any) -> Any:
+        raise ValueError("ours")
+
+    channels = Channels(words, None, None, KEYS.signing, None, lambda: 0.0)  # type: ignore[arg-type]
+    to = Destination(UUID(int=1), DestinationKind.EMAIL, b"", "a…@example.com", (), "en", 1, 0.0)
+    with pytest.raises(NotTold) as refused:
+        await channels.tell(to, "ana@example.com", Telling(UUID(int=2), None, None, 0.0))
+    assert refused.value.code == "unforeseen"
 
 
 async def test_what_was_told_before_a_kill_is_told_again_under_the_same_id(database: str) -> None:
@@ -270,15 +350,21 @@ def test_lines_that_were_lost_and_checks_that_fail_are_troubles_and_hold_no_phon
         HealthCheck("hookWaitsSeconds", 1, "0", Verdict.WARN),
     ]
     first_seen: dict[str, float] = {"sentTwice": 1.0}
-    seen = see(units, checks, first_seen, 100.0)
+    seen = see(units, {}, checks, first_seen, 100.0)
     assert sorted(seen.troubles) == [
         *("check:journalClosed", "check:uncertainMessages", f"line:{UUID(int=1)}", f"line:{UUID(int=2)}")
     ]
     assert set(seen.unknown) == {f"line:{UUID(int=7)}"}
     assert first_seen == {"journalClosed": 100.0, "uncertainMessages": 100.0}
-    assert see(units, checks, first_seen, 200.0) == seen, "since when it fails is remembered"
+    assert see(units, {}, checks, first_seen, 200.0) == seen, "since when it fails is remembered"
     names = [each.name for each in seen.troubles.values() if each.key.startswith("line:")]
     assert names == ["Loja ****0001", "Loja ****0002"]
+    unread.server = ServerStanding()
+    stored_as = {"connected_at": 1.0, "disconnected_at": 50.0}
+    down, up = (StoredLineState(phase, **stored_as) for phase in (Phase.LOGGED_OUT, Phase.OPEN))
+    for stored, falls in ((down, True), (up, False)):
+        seen = see(units, {unread.id: stored}, checks, first_seen, 300.0)
+        assert (f"line:{unread.id}" in seen.troubles, seen.unknown) == (falls, frozenset()), "of another node"
 
 
 @pytest.mark.parametrize("language", ["en", "pt-BR", "es"])

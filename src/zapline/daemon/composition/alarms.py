@@ -1,12 +1,13 @@
 """Builds the alarms: what watches, what delivers, and the commands on destinations."""
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
+import structlog
 import trio
 
 from zapline.crm.webhook_client import open_crm_client
@@ -16,6 +17,10 @@ from zapline.daemon.master_key import alarm_key, seal_alarm_target, unseal_alarm
 from zapline.daemon.settings import Settings
 from zapline.domain.alarms.incidents import AlarmPolicy, Incident, NoticeKind, Seen
 from zapline.domain.crm_webhook_signature import format_secret
+from zapline.domain.errors import RemoteError
+from zapline.domain.ids import UnitId
+from zapline.domain.line.state import StoredLineState
+from zapline.sql.units.units import load_lines
 from zapline.supervisors.alarms.alarm_commands import AlarmCommands, AlarmKeys, TargetPolicy
 from zapline.supervisors.alarms.alarm_delivery import AlarmDelivery
 from zapline.supervisors.alarms.alarm_keeper import AlarmKeeper
@@ -28,6 +33,7 @@ from zapline.supervisors.operations.control_requests import VerbHandler
 from zapline.supervisors.outbound.media_url_check import resolve_host
 
 _LOOKUPS = 8
+_LOG = structlog.get_logger(scope="Alarms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,10 @@ async def open_alarms(
     """The alarms; their deliveries become a part of ``health``."""
     clock, first_seen = core.leadership.clock.now, dict[str, float]()
 
-    def look(now: float) -> Seen:
+    async def look(now: float) -> Seen:
+        elsewhere = await _lines_elsewhere(core)
         report = health.report(now)
-        return see(core.roster.units(), (*report.rates, *report.checks), first_seen, now)
+        return see(core.roster.units(), elsewhere, (*report.rates, *report.checks), first_seen, now)
 
     keys = alarm_keys(master)
     resolver = partial(resolve_host, limiter=trio.CapacityLimiter(_LOOKUPS))
@@ -84,6 +91,19 @@ async def open_alarms(
         policy = TargetPolicy(settings.default_region, settings.hook_private_hosts)
         commands = AlarmCommands(core.pool, keys, channels, core.commands.find, policy, keeper.reload, clock)
         yield Alarms(keeper, delivery, commands)
+
+
+async def _lines_elsewhere(core: DaemonCore) -> Mapping[UnitId, StoredLineState]:
+    """How the lines of other nodes stand; nothing is known of them while the database is away."""
+    units = core.roster.elsewhere()
+    if not units:
+        return {}
+    try:
+        async with core.pool.connection() as conn:
+            return await load_lines(conn, units)
+    except RemoteError as away:
+        _LOG.debug("The lines of other nodes could not be read", error=str(away))
+        return {}
 
 
 def alarm_keys(master: bytes) -> AlarmKeys:

@@ -1,6 +1,6 @@
 """Stores to whom alarms go, which incidents there were, and what was said of each to whom."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -53,8 +53,6 @@ class DeliveryTotals:
     failing: int = 0
     oldest: float | None = None
     given_up: int = 0
-    next_due: float | None = None
-    """When the next one is due, UTC seconds; None: none waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +146,8 @@ async def list_incidents(conn: Connection, before: int | None, limit: int) -> li
     return [PastIncident(row.number, _incident(row), row.failed) for row in rows]
 
 
-async def list_due(conn: Connection, now: float, limit: int) -> list[Notice]:
-    """Notices that are to be delivered by ``now``, the longest due first."""
+async def list_due(conn: Connection, now: float, busy: Collection[UUID], limit: int) -> list[Notice]:
+    """Notices that are to be delivered by ``now``, the longest due first; none to the destinations in ``busy``."""
     return [
         Notice(
             row.id,
@@ -159,8 +157,14 @@ async def list_due(conn: Connection, now: float, limit: int) -> list[Notice]:
             row.created_at,
             row.attempts,
         )
-        for row in await _SQL.rows(conn, "list_due", now=now, limit=limit)
+        for row in await _SQL.rows(conn, "list_due", now=now, busy=list(busy), limit=limit)
     ]
+
+
+async def find_next_due(conn: Connection, busy: Collection[UUID]) -> float | None:
+    """When the next notice is due to a destination that is not in ``busy``, in UTC seconds; None: none waits."""
+    due: float | None = (await _SQL.one(conn, "find_next_due", busy=list(busy))).next_due
+    return due
 
 
 async def end_notice(conn: Connection, id: UUID, state: str, now: float, error: str | None = None) -> None:

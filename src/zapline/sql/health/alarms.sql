@@ -80,12 +80,17 @@ select
  limit %(limit)s;
 
 -- name: list_due
--- Notices that are to be delivered now, the longest due first.
+-- Notices that are to be delivered now, the longest due first; none to these destinations.
 select n.id, n.destination_id, n.kind, n.told, extract(epoch from n.created_at)::float8 as created_at, n.attempts
   from zapline.alarm_notices n
- where n.state = 'waiting' and n.due_at <= to_timestamp(%(now)s)
+ where n.state = 'waiting' and n.due_at <= to_timestamp(%(now)s) and n.destination_id <> all(%(busy)s::uuid[])
  order by n.due_at
  limit %(limit)s;
+
+-- name: find_next_due
+-- When the next notice is due, to other destinations than these.
+select extract(epoch from min(due_at))::float8 as next_due from zapline.alarm_notices
+ where state = 'waiting' and destination_id <> all(%(busy)s::uuid[]);
 
 -- name: end_notice
 -- A notice is delivered or given up. One that was replaced while it was told was told.
@@ -105,8 +110,7 @@ select (select count(*)::int from zapline.alarm_notices where state = 'waiting' 
        (select extract(epoch from min(created_at))::float8 from zapline.alarm_notices
          where state = 'waiting' and attempts > 0) as oldest,
        (select count(*)::int from zapline.alarm_notices
-         where state = 'given_up' and ended_at >= to_timestamp(%(now)s::float8 - 86400)) as given_up,
-       (select extract(epoch from min(due_at))::float8 from zapline.alarm_notices where state = 'waiting') as next_due;
+         where state = 'given_up' and ended_at >= to_timestamp(%(now)s::float8 - 86400)) as given_up;
 
 -- name: prune_incidents
 -- Deletes incidents that were closed before a time, with their notices; at most so many at once.

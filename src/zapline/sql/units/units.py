@@ -1,6 +1,6 @@
 """Reads and writes units and their lines."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -86,6 +86,21 @@ async def load_units(conn: Connection) -> list[UnitRecord]:
         )
         for row in await _SQL.rows(conn, "load_units")
     ]
+
+
+async def load_lines(conn: Connection, units: Collection[UnitId]) -> dict[UnitId, StoredLineState]:
+    """How the lines of these units stand, as whoever owns them has stored it last; without codes and names."""
+    return {
+        UnitId(row.unit_id): StoredLineState(
+            Phase(row.phase),
+            Reason(row.reason),
+            row.wanted,
+            connected_at=row.connected_at,
+            disconnected_at=row.disconnected_at,
+            updated_at=row.updated_at,
+        )
+        for row in await _SQL.rows(conn, "load_lines", units=list(units))
+    }
 
 
 async def end_earlier_secrets(conn: Connection, unit: UnitId, generation: int) -> None:

@@ -27,6 +27,15 @@ select u.id, u.name, u.time_zone, extract(epoch from u.created_at)::float8 as cr
  where c.archived_at is null or c.archived_at > now() - interval '1 day'
  order by u.created_at, u.id;
 
+-- name: load_lines
+-- How the lines of these units stand, as whoever owns them has stored it last.
+select c.unit_id, c.phase, c.status_reason as reason, c.wanted,
+       extract(epoch from c.connected_at)::float8 as connected_at,
+       extract(epoch from c.disconnected_at)::float8 as disconnected_at,
+       extract(epoch from c.updated_at)::float8 as updated_at
+  from zapline.unit_whatsapp_connections c
+ where c.unit_id = any(%(units)s::uuid[]) and c.archived_at is null;
+
 -- name: insert_unit
 -- A new unit.
 insert into zapline.units (id, name, time_zone) values (%(id)s, %(name)s, %(time_zone)s);

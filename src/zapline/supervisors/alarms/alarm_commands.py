@@ -26,6 +26,7 @@ from zapline.sql.health.alarms import Destination, PastIncident
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.alarms.channels import Channels, NotTold, Telling
+from zapline.supervisors.leadership import CONTROL_CHANNEL
 
 MAX_UNITS = 20
 """Units whose lines may tell an alarm to one phone."""
@@ -111,6 +112,11 @@ async def store_destination(
     return new
 
 
+async def _tell_daemons(conn: Connection) -> None:
+    """Have the daemon that tells, which may be another one, read the destinations again after the commit."""
+    await conn.execute("select pg_notify(%s, '')", (CONTROL_CHANNEL,))
+
+
 @dataclass(frozen=True, slots=True)
 class AlarmKeys:
     """What only the master key opens: ``seal`` and ``unseal`` an address by the destination's id, sign webhooks."""
@@ -169,6 +175,7 @@ class AlarmCommands:
         id = self._new_id()
         async with self._pool.connection() as conn, conn.transaction():
             new = await store_destination(conn, id, asked, target, self._keys.seal, self._clock())
+            await _tell_daemons(conn)
         _LOG.info("Alarms go to one more destination", destination=str(id), kind=asked.kind.value)
         self._on_change()
         secret = format_secret(self._keys.signing(id, 1)) if asked.kind is DestinationKind.WEBHOOK else None
@@ -176,9 +183,10 @@ class AlarmCommands:
 
     async def remove(self, id: UUID) -> None:
         """Remove a destination with what waits for it. Raises UnknownDestination."""
-        async with self._pool.connection() as conn:
+        async with self._pool.connection() as conn, conn.transaction():
             if not await alarms.delete_destination(conn, id):
                 raise UnknownDestination("there is no such destination of alarms")
+            await _tell_daemons(conn)
         self._on_change()
 
     async def test(self, id: UUID | None = None) -> list[TestResult]:

@@ -1,7 +1,7 @@
 """Delivers notices: at least once under the same id, tried again with growing pauses, each destination by itself."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -63,6 +63,8 @@ class AlarmDelivery:
         self._memory: dict[UUID, _MemoryTry] = {}
         self._reasons: dict[UUID, str] = {}
         self._totals = DeliveryTotals()
+        self._busy: set[UUID] = set()
+        """Destinations to which something is being delivered."""
         keeper.set_on_said(self.wake)
 
     def wake(self) -> None:
@@ -81,46 +83,65 @@ class AlarmDelivery:
 
     async def run(self) -> None:
         """Deliver until cancelled; a database that is away puts nothing off that it does not hold."""
-        while True:
-            self._wake_event = trio.Event()
-            try:
-                pause = await self.serve()
-            except RemoteError as away:
-                _LOG.debug("Notices must wait", error=str(away))
-                pause = _RETRY
-            with trio.move_on_after(pause):
-                await self._wake_event.wait()
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._wake_event = trio.Event()
+                try:
+                    pause = await self.start_due(nursery)
+                    await self.count()
+                except RemoteError as away:
+                    _LOG.debug("Notices must wait", error=str(away))
+                    pause = _RETRY
+                with trio.move_on_after(pause):
+                    await self._wake_event.wait()
 
-    async def serve(self) -> float:
-        """Deliver what is due; return seconds until the next look. Raises RemoteError."""
+    async def start_due(self, nursery: trio.Nursery) -> float:
+        """Start to deliver what is due, except to whom something is being delivered; ``wake`` is called once it ends.
+
+        Returns the seconds until the next look. Raises RemoteError.
+        """
         if not self._keeper.acts or not self._keeper.destinations:
             return _IDLE
         if not self._keeper.leads:
-            return await self._serve_memory()
+            return self._start_memory(nursery)
         self._memory.clear()
-        now = self._clock()
         async with self._pool.connection() as conn:
-            due = await alarms.list_due(conn, now, _BATCH)
-        await self._deliver(due, self._deliver_stored)
+            due = await alarms.list_due(conn, self._clock(), frozenset(self._busy), _BATCH)
+        self._start(nursery, due, self._deliver_stored)
+        async with self._pool.connection() as conn:
+            next_due = await alarms.find_next_due(conn, self._busy)
+        return _IDLE if next_due is None else min(_IDLE, max(_LEAST, next_due - self._clock()))
+
+    async def count(self) -> None:
+        """See how the deliveries stand, and forget what was long ago, where this process leads. Raises RemoteError."""
+        if not (self._keeper.acts and self._keeper.leads and self._keeper.destinations):
+            return
         async with self._pool.connection() as conn:
             self._totals = await alarms.count_deliveries(conn, self._clock())
             if self._clocks_agree():
                 await alarms.prune_incidents(conn, self._clock() - _KEEP, _BATCH)
-        next_due = self._totals.next_due
-        return _IDLE if next_due is None else min(_IDLE, max(_LEAST, next_due - self._clock()))
 
-    async def _deliver(self, due: Sequence[Notice], deliver: Callable[[Notice, Destination], object]) -> None:
-        """Each destination's notices one after the other, all destinations at once."""
+    def _start(
+        self,
+        nursery: trio.Nursery,
+        due: Sequence[Notice],
+        deliver: Callable[[Notice, Destination], Awaitable[None]],
+    ) -> None:
+        """Each destination's notices one after the other, each destination by itself: one may hang."""
         known = {to.id: to for to in self._keeper.destinations}
 
         async def one_by_one(to: Destination) -> None:
-            for notice in due:
-                if notice.destination_id == to.id:
-                    await deliver(notice, to)  # type: ignore[misc]
+            try:
+                for notice in due:
+                    if notice.destination_id == to.id:
+                        await deliver(notice, to)
+            finally:
+                self._busy.discard(to.id)
+                self.wake()
 
-        async with trio.open_nursery() as nursery:
-            for id in {notice.destination_id for notice in due} & known.keys():
-                nursery.start_soon(one_by_one, known[id])
+        for id in {notice.destination_id for notice in due} & known.keys():
+            self._busy.add(id)
+            nursery.start_soon(one_by_one, known[id])
 
     async def _deliver_stored(self, notice: Notice, to: Destination) -> None:
         code = await self._try(notice, to)
@@ -137,26 +158,31 @@ class AlarmDelivery:
                     await alarms.retry_notice(conn, notice.id, due_at, code)
         except RemoteError as away:
             _LOG.warning("It is not stored how a notice was delivered; it may be told again", error=str(away))
+            await trio.sleep(_RETRY)  # it is still due: its destination counts as busy until then
 
-    async def _serve_memory(self) -> float:
-        """Deliver what was said since the database is away, of each incident the newest."""
-        now, pause = trio.current_time(), _IDLE
+    def _start_memory(self, nursery: trio.Nursery) -> float:
+        """Start to deliver what was said since the database is away, of each incident the newest."""
+        now, pause, due = trio.current_time(), _IDLE, list[Notice]()
         newest = {unsaved.saying.incident.id: unsaved for unsaved in self._keeper.unsaved}
+        for unsaved in newest.values():
+            for notice in unsaved.notices:
+                tried = self._memory.setdefault(notice.id, _MemoryTry())
+                if notice.id in unsaved.told or notice.destination_id in self._busy:
+                    continue
+                if tried.due > now:
+                    pause = min(pause, tried.due - now)
+                else:
+                    due.append(notice)
 
         async def deliver(notice: Notice, to: Destination) -> None:
-            nonlocal pause
             tried = self._memory.setdefault(notice.id, _MemoryTry())
-            if tried.due > now:
-                pause = min(pause, tried.due - now)
-            elif await self._try(notice, to) is None:
+            if await self._try(notice, to) is None:
                 newest[notice.incident.id].told.add(notice.id)
             else:
                 tried.failures += 1
-                delay = retry_delay(tried.failures, self._draw_spread())
-                tried.due, pause = trio.current_time() + delay, min(pause, delay)
+                tried.due = trio.current_time() + retry_delay(tried.failures, self._draw_spread())
 
-        due = [each for unsaved in newest.values() for each in unsaved.notices if each.id not in unsaved.told]
-        await self._deliver(due, deliver)
+        self._start(nursery, due, deliver)
         return pause
 
     async def _try(self, notice: Notice, to: Destination) -> str | None:

@@ -1,6 +1,6 @@
 """Watches what is wrong, keeps the incidents in memory and in the database, and hands on what is to be said."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4, uuid5
 
@@ -43,7 +43,7 @@ class AlarmKeeper:
         self,
         pool: Pool,
         leadership: Leadership,
-        look: Callable[[float], Seen],
+        look: Callable[[float], Awaitable[Seen]],
         policy: AlarmPolicy,
         clock: Callable[[], float],
         new_id: Callable[[], UUID] = uuid4,
@@ -54,8 +54,10 @@ class AlarmKeeper:
         self._policy = policy
         self._clock = clock
         self._new_id = new_id
-        self._loaded: object = None
-        """The epoch under which incidents and destinations were read; None: they are to be read."""
+        self._loaded: tuple[int | None, int] | None = None
+        """The epoch and the wish under which incidents and destinations were read; None: they are to be read."""
+        self._wishes = 0
+        """How often it was wished that the destinations be read again."""
         self._has_loaded = False
         self._on_said: Callable[[], None] = lambda: None
         self.destinations: tuple[Destination, ...] = ()
@@ -67,7 +69,7 @@ class AlarmKeeper:
 
     def reload(self) -> None:
         """Read the destinations again at the next look: somebody may have changed them."""
-        self._loaded = None
+        self._wishes += 1
 
     @property
     def acts(self) -> bool:
@@ -92,17 +94,23 @@ class AlarmKeeper:
         if not self._leadership.is_first:
             self._loaded = None  # another node says what there is to say: it is read once this one is the first
             return
-        if self.leads and self._loaded != (self._leadership.standing.epoch,):
+        if self.leads and self._loaded != (self._leadership.standing.epoch, self._wishes):
             await self._load()
         if not self.acts or not self.destinations:
             return
         now = self._clock()
-        done = step(self.incidents, self._look(now), now, self._policy, self._new_id)
+        self._take_up(await self._look(now), now)
+        if self.unsaved and self.leads:
+            await self._save()
+
+    def _take_up(self, seen: Seen, now: float) -> None:
+        """Say what there is to say, unless that has become another node's while this one looked."""
+        if not self.acts:
+            return
+        done = step(self.incidents, seen, now, self._policy, self._new_id)
         self.incidents = done.incidents
         if done.saying is not None:
             self._say(done.saying, now)
-        if self.unsaved and self.leads:
-            await self._save()
 
     def _say(self, saying: Saying, now: float) -> None:
         incident = saying.incident
@@ -133,7 +141,7 @@ class AlarmKeeper:
         """Read destinations and incidents; what another process has said counts. Raises RemoteError."""
         if self.unsaved:
             await self._save()
-        epoch = (self._leadership.standing.epoch,)
+        loading = (self._leadership.standing.epoch, self._wishes)  # what is wished from now on is not in it
         async with self._pool.connection() as conn:
             self.destinations = tuple(await alarms.load_destinations(conn))
             stored = await alarms.load_incidents(conn, self._clock() - self._policy.join)
@@ -143,7 +151,7 @@ class AlarmKeeper:
         )
         known = {each.id: each for each in self.incidents}
         self.incidents = (*(_later(each, known.get(each.id)) for each in stored), *fresh)
-        self._loaded, self._has_loaded = epoch, True
+        self._loaded, self._has_loaded = loading, True
         self._on_said()
 
 

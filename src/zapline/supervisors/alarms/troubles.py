@@ -1,8 +1,10 @@
 """Decides what is worth an alarm: lines that were lost, checks that fail, and what only a person can settle."""
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 
 from zapline.domain.alarms.incidents import Seen, Trouble
+from zapline.domain.ids import UnitId
+from zapline.domain.line.state import StoredLineState
 from zapline.domain.privacy.masking import mask_text
 from zapline.domain.text import clean_text
 from zapline.supervisors.health.check_result import HealthCheck, Verdict
@@ -25,16 +27,24 @@ def line_key(unit: Unit) -> str:
 
 
 def see(
-    units: Iterable[Unit], checks: Iterable[HealthCheck], first_seen: MutableMapping[str, float], now: float
+    units: Iterable[Unit],
+    elsewhere: Mapping[UnitId, StoredLineState],
+    checks: Iterable[HealthCheck],
+    first_seen: MutableMapping[str, float],
+    now: float,
 ) -> Seen:
     """What is wrong at ``now`` (UTC seconds). ``first_seen``: since when each failing check fails; kept up to date.
 
+    ``elsewhere``: how the lines stand that are other processes'.
     A line that was never connected is no trouble: somebody is still setting it up.
     """
     troubles: dict[str, Trouble] = {}
     unknown: set[str] = set()
     for unit in units:
-        if (shown := unit.shown) is None:
+        shown = unit.shown
+        if shown is None and unit.id in elsewhere:
+            shown = unit.server.shown(elsewhere[unit.id])
+        if shown is None:
             unknown.add(line_key(unit))
         elif shown.connected_at is not None and (since := missing_since(shown)) is not None:
             key = line_key(unit)
