@@ -56,6 +56,7 @@ def dotted_name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+@pytest.mark.slow
 @in_one_test(MODULES)
 def test_a_module_has_one_job(module: Path) -> None:
     found = outline(module)

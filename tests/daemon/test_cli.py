@@ -56,6 +56,7 @@ def commands() -> list[list[str]]:
 # -- help and failures -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @in_one_test(commands())
 def test_every_command_explains_itself_with_an_example(path: list[str]) -> None:
     displayed = invoke(*path, "--help")

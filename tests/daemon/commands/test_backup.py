@@ -124,6 +124,7 @@ def test_an_owner_who_is_no_superuser_backs_up_all_rows_and_restores_them_nowher
     assert "journal.db in the backup is not what was written" in refused("restore", str(backup), "--check")
 
 
+@pytest.mark.slow
 def test_a_sealed_key_opens_by_its_password_alone() -> None:
     sealed = seal(KEY.encode(), PASSWORD.encode())
     assert KEY.encode() not in sealed

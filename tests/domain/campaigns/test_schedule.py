@@ -2,6 +2,8 @@ import random
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from zapline.domain.campaigns.schedule import CampaignTiming, estimate_end
 from zapline.domain.outbox.pacing import PaceLimits
 from zapline.domain.outbox.quiet_hours import QuietHours
@@ -71,6 +73,7 @@ def test_the_end_is_estimated_from_pace_window_quiet_hours_cap_and_warm_up() -> 
     assert estimate_end(100_000, CampaignTiming(), PaceLimits(SAO_PAULO, daily_cap=1), start) is None
 
 
+@pytest.mark.slow
 def test_an_estimate_always_ends_and_grows_with_the_count() -> None:
     chance = random.Random(7)
     for _ in range(150):

@@ -79,6 +79,7 @@ def test_an_answer_without_a_code_is_only_observed_when_nobody_looks() -> None:
     assert line.run_until(lambda: line.phase is Phase.OPEN, 60) <= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
 @pytest.mark.parametrize("loss", [0.0, 1.0], ids=["webhooks", "no-webhooks"])
 def test_codes_end_at_the_limit_and_never_begin_anew_by_themselves(watched: bool, loss: float) -> None:

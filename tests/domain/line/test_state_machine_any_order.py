@@ -63,6 +63,7 @@ def test_the_table_has_a_transition_for_every_signal_in_every_phase_where_it_occ
         assert partial - set(TRANSITIONS[phase]) == set(), phase
 
 
+@pytest.mark.slow
 def test_every_move_of_the_table_can_be_reached_and_no_event_makes_a_signal_without_one() -> None:
     reached = set()
     at = Moment(0.0, 1000.0)
@@ -247,6 +248,7 @@ def test_a_wanted_line_that_evolution_says_is_open_becomes_open_whatever_happene
     assert line.phase is Phase.OPEN
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(120), deadline=None)
 @given(HISTORY, st.integers(0, 2**16))
 def test_a_wanted_line_that_evolution_says_is_closed_is_tried_for_ever_unless_a_person_must_act(
@@ -266,6 +268,7 @@ def test_a_wanted_line_that_evolution_says_is_closed_is_tried_for_ever_unless_a_
     assert line.phase is Phase.BACKING_OFF
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_day_of_random_faults_costs_a_bounded_number_of_steps_and_calls(seed: int) -> None:
     line, chance = VirtualLine(seed), random.Random(seed)

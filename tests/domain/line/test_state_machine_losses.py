@@ -81,6 +81,7 @@ def test_a_storm_of_a_minute_writes_two_rows_and_makes_few_calls() -> None:
     assert call_count(line) <= 12
 
 
+@pytest.mark.slow
 def test_a_storm_over_a_line_that_is_observed_open_never_closes_it() -> None:
     line = open_line()
     reset_counters(line)
@@ -91,6 +92,7 @@ def test_a_storm_over_a_line_that_is_observed_open_never_closes_it() -> None:
     assert line.calls[LineAction.OBSERVE] <= 45
 
 
+@pytest.mark.slow
 def test_a_line_that_opens_and_closes_twice_a_second_costs_a_call_a_minute() -> None:
     line = open_line()
     reset_counters(line)

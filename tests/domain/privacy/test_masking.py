@@ -231,6 +231,7 @@ def test_an_error_shown_to_people_is_short() -> None:
     assert displayed.endswith("…")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [

@@ -141,6 +141,7 @@ def check(raw: bytes) -> None:
         assert parse_webhook(stripped) == facts
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(600), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 def test_a_mutated_body_is_read_to_known_facts(raw: bytes) -> None:
@@ -196,6 +197,7 @@ def test_some_recorded_bodies_are_a_text_and_nothing_else_and_are_read_as_by_all
     assert None in taken
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(nearly_plain())
 def test_a_text_and_nothing_else_is_read_as_all_readers_together_read_it(raw: bytes) -> None:
@@ -280,6 +282,7 @@ def without_credentials(value: Any) -> Any:
 CREDENTIALS = ("apikey", "apiKey", "instanceToken", "token")
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300), deadline=None)
 @given(
     st.dictionaries(
@@ -351,6 +354,7 @@ def test_the_rest_of_the_body_keeps_its_very_bytes() -> None:
     assert strip_secrets(raw) == raw.replace(b'"SECRET"', b"null")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece", ["/webhooks/whatsapp/", '"destination":"/webhooks/whatsapp/', 'token":', "oken_", " "]
 )

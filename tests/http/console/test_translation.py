@@ -64,6 +64,7 @@ def test_there_is_a_catalogue_for_every_language_but_english() -> None:
     assert {path.parents[1].name for path in CATALOGUES} == {tag.replace("-", "_") for tag in LANGUAGES} - {"en"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.parents[1].name)
 def test_every_text_is_translated_and_every_translation_is_shown(path: Path, sources: Catalog) -> None:
     catalogue = read(path)
@@ -117,6 +118,7 @@ def is_shown(error: type) -> bool:
     return issubclass(error, LocalError) and not issubclass(error, ConfigurationError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.parents[1].name)
 def test_every_error_that_is_shown_is_a_text_that_the_catalogue_has(path: Path) -> None:
     """Values stand in placeholders: a text that is put together before it is translated stays English."""

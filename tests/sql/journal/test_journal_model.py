@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from uuid import UUID
 
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,6 +86,7 @@ async def act(journal: Journal, model: Model, kind: str, a: int, b: bytes | int)
             del model.history[seq]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(150), deadline=None)
 @given(lives)
 async def test_any_interleaving_and_restart_ends_as_the_model_says(

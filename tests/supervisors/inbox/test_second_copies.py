@@ -101,9 +101,9 @@ async def test_without_postgresql_one_copy_is_counted_until_the_second_is_made(d
 
 async def test_what_its_owner_noted_goes_to_the_next_one_where_that_needs_it(database: str, tmp_path: Path) -> None:
     async with shared_intake(database, tmp_path) as shared:
+        shared.unit.quarantined_at = 0.0  # its actor takes nothing
         for event in (SEND_ANSWER, "!backfill"):
             await shared.stack.intake.note(shared.unit, event, b"{}")
-        shared.unit.quarantined_at = 0.0  # its actor takes nothing
         shared.single._owns = lambda id: True
         await shared.single.make_all(shared.stack.intake.clock() + 60)
         assert await shared.waiting() == []

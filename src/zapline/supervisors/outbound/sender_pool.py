@@ -207,7 +207,10 @@ class SenderPool:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 task_status.started()
-                await self._start_all()
+                try:
+                    await self._start_all()
+                finally:
+                    self._nursery = None  # no more are started: whoever wakes one now comes too late
             watching.cancel_scope.cancel()
 
     async def _start_all(self) -> None:
