@@ -31,13 +31,13 @@ PARALLEL = $(PYTEST) --dist loadfile
 # Compiled modules are kept, whatever the environment says: the tests start the daemon and the commands dozens of times.
 unexport PYTHONDONTWRITEBYTECODE
 
-test: $(READY) ## Run the tests (3 to 4 minutes on two cores)
+test: $(READY) ## Run the tests (3 minutes on two cores)
 	@$(BIN)/python -m compileall -q src && $(PARALLEL) -n $(WORKERS) -m "not long and not heavy"
 
 test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daemon, no browser (half a minute)
 	@$(PARALLEL) -n $(FAST_WORKERS) --hypothesis-profile=brief -m "not long and not heavy and not slow and not server"
 
-long: $(READY) ## What takes long or wants the machine alone: short chaos runs, seeds of the simulation, each page with hostile texts, all examples of the properties (5 to 6 minutes)
+long: $(READY) ## What is dear, takes long or wants the machine alone: the console in a browser, short chaos runs, seeds of the simulation, matrices over all routes, all examples of the properties (12 to 15 minutes)
 	@CONSOLE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/http/api/test_conformance.py
 	@$(PARALLEL) -n $(WORKERS) -m "heavy and not long"
 	@$(PARALLEL) -n $(CORES) -m long tests/deploy tests/clients
