@@ -4,6 +4,7 @@ import re
 from typing import Any
 from uuid import UUID, uuid4
 
+import trio
 from quart_trio import QuartTrio
 from support.console_operator import BROWSER, Operator
 from support.people import add_person, cookie_of
@@ -37,8 +38,10 @@ async def test_every_page_and_form_says_whom_it_is_for_and_refuses_all_others(ap
         "operator": await add_person(api, "o@example.com", Role.OPERATOR),
         "operator of ours": await add_person(api, "u@example.com", None, {ours.id: Role.OPERATOR}),
         "attendant": await add_person(api, "a@example.com", Role.ATTENDANT, {theirs.id: Role.OPERATOR}),
-        "attendant of ours": await add_person(api, "b@example.com", None, {ours.id: Role.ATTENDANT}),
         "attendant of theirs": await add_person(api, "c@example.com", None, {theirs.id: Role.ATTENDANT}),
+        "operator of theirs, attendant of ours": await add_person(
+            api, "d@example.com", None, {ours.id: Role.ATTENDANT, theirs.id: Role.OPERATOR}
+        ),
         "nobody yet": await add_person(api, "n@example.com", None),
     }
     for who, person in people.items():
@@ -80,6 +83,31 @@ async def test_an_attendant_is_shown_his_units_and_no_trace_of_others(api: Any, 
         f"/console/units/{uuid4()}/conversations",
     ):
         assert (await operator.client.get(guessed, headers=cookie)).status_code == 404, guessed
+
+
+async def test_what_is_for_operators_is_shown_of_the_units_in_which_one_is(api: Any, operator: Operator) -> None:
+    read, led = await api.add_unit("Loja lida"), await api.add_unit("Loja conduzida")
+    for unit in (read, led):
+        assert await api.intake.accept(unit, "no.such.event", b'{"event": "no.such.event"}')
+        await api.post(f"/units/{unit.id}/whatsapp/connect", {}, 202)
+        await api.until(f"/units/{unit.id}/whatsapp/status", lambda status: status["qrCode"])
+    await api.until("/dead-letters", lambda page: len(page["items"]) == 2)
+    units = {read.id: Role.ATTENDANT, led.id: Role.OPERATOR}
+    for everywhere in (None, Role.ATTENDANT):
+        person = await add_person(api, f"{everywhere}@example.com", everywhere, units)
+        cookie = await cookie_of(api, person)
+        for path in ("/console/attention/letters", "/console/attention", "/console/scan", "/console/scan/part"):
+            page = (await operator.client.get(path, headers=cookie)).text
+            assert "Loja conduzida" in page, path
+            assert "Loja lida" not in page, path
+            assert str(read.id) not in page, path
+        with trio.fail_after(60):  # totals are kept for two seconds
+            while "1 waits" not in (counted := (await operator.get("/console/attention/count", **cookie)).visible_text):
+                assert "2 wait" not in counted
+                await trio.sleep(0.1)
+        alone = (await operator.client.get(f"/console/units/{read.id}/attention", headers=cookie)).text
+        assert "Nothing needs you" in alone
+        assert "Loja lida" in (await operator.client.get("/console/", headers=cookie)).text
 
 
 def served(api: Any) -> list[Page]:

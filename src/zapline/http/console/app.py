@@ -18,8 +18,8 @@ from zapline.http.api.framework.password_sign_in import PasswordSignIn
 from zapline.http.api.framework.problems import COMMON_PROBLEMS, Problem
 from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
-from zapline.http.console.access.page_access import Needs, fulfils
-from zapline.http.console.access.seen_units import SeenRoster
+from zapline.http.console.access.page_access import Needs, fulfils, shown_units
+from zapline.http.console.access.seen_units import SeenRoster, show_units
 from zapline.http.console.accounts.about import AboutPage
 from zapline.http.console.accounts.account import AccountPage
 from zapline.http.console.accounts.invitation import InvitationPage
@@ -48,7 +48,6 @@ from zapline.http.server.asgi import App
 from zapline.http.server.body_limits import limited_request_class
 from zapline.http.server.fair_places import hold_for
 from zapline.http.server.serve import shield_last_message
-from zapline.sql.postgres.row_level_security import limit_to
 from zapline.supervisors.conversations.colleagues import Colleagues
 from zapline.supervisors.units.unit_commands import UnknownUnit
 
@@ -109,9 +108,9 @@ async def _check_access(needs: Needs, principal: Principal) -> None:
     """One rule for every page and form. Raises UnknownUnit, and Problem 403 for what the person's role does not allow.
 
     Every unit that is named is checked, in the address, the query and the form; everything else that the request reads
-    is limited to the units that the person sees.
+    is limited to the units in which the person has what the page needs.
     """
-    limit_to(principal.seen_units)
+    show_units(shown_units(principal, needs))
     if principal.must_enroll and needs is not Needs.SIGNED_IN:
         raise Problem(403, "forbidden", "a second factor is required of you; set one up on the page of your account")
     units = [*_named_units(request.args)]

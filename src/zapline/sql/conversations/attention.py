@@ -46,12 +46,11 @@ class WaitingMessage:
 
 @dataclass(frozen=True, slots=True)
 class AttentionItems:
-    """Everything that needs a person; each list is bounded."""
+    """The messages that need a person; each list is bounded."""
 
     uncertain: list[WaitingMessage]
     failed: list[WaitingMessage]
     stalled: list[WaitingMessage]
-    dead_letters: list[DeadLetter]
 
 
 def _scope(pool: Pool, unit: UnitId | None) -> AbstractAsyncContextManager[Connection]:
@@ -69,8 +68,13 @@ async def list_attention(pool: Pool, unit: UnitId | None, limit: int) -> Attenti
                 for row in await _SQL.rows(conn, "list_failed", **arguments, days=FAILED_DAYS, again=RESEND_PREFIX)
             ],
             stalled=[_waiting_message(row) for row in await _SQL.rows(conn, "list_stalled", **arguments)],
-            dead_letters=await read_dead_letters(conn, unit, None, limit, only_open=True),
         )
+
+
+async def list_open_letters(pool: Pool, unit: UnitId | None, limit: int) -> list[DeadLetter]:
+    """The latest dead letters about which nobody has decided. Raises DatabaseUnavailable."""
+    async with _scope(pool, unit) as conn:
+        return await read_dead_letters(conn, unit, None, limit, only_open=True)
 
 
 async def list_dead_letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> list[DeadLetter]:

@@ -1,7 +1,7 @@
 """Opens transactions of the API's role, which see the rows of one unit, or of all that the caller of a request sees."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
 from zapline.domain.ids import UnitId
@@ -20,10 +20,15 @@ def limit_to(seen: frozenset[UnitId] | None) -> None:
     _SEEN.set(seen)
 
 
-@contextmanager
-def unlimited() -> Iterator[None]:
+def unlimited() -> AbstractContextManager[None]:
     """What is read within is for everybody, whoever asks for it: the content of a cache."""
-    token = _SEEN.set(None)
+    return limited(None)
+
+
+@contextmanager
+def limited(seen: frozenset[UnitId] | None) -> Iterator[None]:
+    """The same as ``limit_to``, for what is read within."""
+    token = _SEEN.set(seen)
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ class Needs(StrEnum):
     SIGNED_IN = "signed_in"
     """A session, and nothing else."""
     ATTENDANT = "attendant"
-    """Any role; without a unit in the address, in any unit: such a page shows only units that the person sees."""
+    """Any role; without a unit in the address, in any unit: such a page shows only units in which he has the role."""
     OPERATOR = "operator"
     """The same, operators and administrators."""
     EVERYWHERE = "everywhere"
@@ -42,7 +42,8 @@ _RULES: tuple[tuple[str, Needs, Needs], ...] = (
     (rf"{_UNIT}/campaigns\b", Needs.ATTENDANT, Needs.OPERATOR),
     (rf"{_UNIT}/(qr\.svg|connect|renew|disconnect|pause|resume)$", Needs.OPERATOR, Needs.OPERATOR),
     (rf"{_UNIT}/release(-campaigns)?$", Needs.OPERATOR, Needs.OPERATOR),
-    (rf"{_UNIT}/(hooks|opt-outs)\b", Needs.OPERATOR, Needs.OPERATOR),
+    (rf"{_UNIT}/opt-outs\b", Needs.ATTENDANT, Needs.ATTENDANT),
+    (rf"{_UNIT}/hooks\b", Needs.OPERATOR, Needs.OPERATOR),
     (rf"{_UNIT}/settings/pace$", Needs.OPERATOR, Needs.OPERATOR),
     (rf"{_UNIT}/settings$", Needs.OPERATOR, Needs.ADMIN),
     (rf"{_UNIT}/files$", Needs.OPERATOR, Needs.OPERATOR),
@@ -79,3 +80,12 @@ def fulfils(principal: Principal, needs: Needs, unit: UnitId | None) -> bool:
             everywhere = principal.roles.everywhere if principal.roles is not None else None
             return principal.is_admin or everywhere is Role.OPERATOR
     return principal.is_admin
+
+
+def shown_units(principal: Principal, needs: Needs) -> frozenset[UnitId] | None:
+    """The units that a page shows a person: of those that he sees, where he has what the page needs. None: all."""
+    seen = principal.seen_units
+    roles = principal.roles
+    if roles is None or needs is not Needs.OPERATOR or roles.everywhere is Role.OPERATOR:
+        return seen
+    return frozenset(unit for unit in roles.units if principal.may(Scope.CONTROL, unit))

@@ -12,7 +12,9 @@ from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.failure_texts import failure_text
 from zapline.domain.outbox.work_states import RESEND_PREFIX
+from zapline.domain.principals import Scope
 from zapline.http.api.framework.current_principal import current_principal
+from zapline.http.console.access.page_access import Needs, shown_units
 from zapline.http.console.framework.counts import TotalsCache
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import error_text, masked
@@ -26,6 +28,7 @@ from zapline.sql.conversations import attention
 from zapline.sql.conversations.attention import WaitingMessage
 from zapline.sql.conversations.conversations import SendCall
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.row_level_security import limited
 from zapline.supervisors.outbound.message_composition import SendRequest
 from zapline.supervisors.outbound.submission import Decision, Submissions, UnknownMessage
 from zapline.supervisors.units.roster import Roster
@@ -107,13 +110,16 @@ class AttentionPages:
 
     async def _values(self, unit: UUID | None) -> dict[str, Any]:
         record = self._commands.find(UnitId(unit)).record if unit is not None else None
-        waiting = await attention.list_attention(self._pool, record.id if record is not None else None, _LIMIT)
+        id = record.id if record is not None else None
+        waiting = await attention.list_attention(self._pool, id, _LIMIT)
+        with limited(shown_units(current_principal(), Needs.OPERATOR)):  # the page is an attendant's, too
+            letters = await attention.list_open_letters(self._pool, id, _LIMIT)
         return {
             "unit": record,
             "uncertain": [self._row(message) for message in waiting.uncertain],
             "failed": [self._row(message) for message in waiting.failed],
             "stalled": [self._row(message) for message in waiting.stalled],
-            "dead_letters": waiting.dead_letters,
+            "dead_letters": letters,
             "unit_names": {unit.id: unit.record.name for unit in self._roster.units()},
             "limit": _LIMIT,
             "dead_letter_reason": dead_letter_reason,
@@ -135,9 +141,12 @@ class AttentionPages:
 
     def _count(self, unit: UnitId | None) -> int:
         totals = self._totals.latest
-        sees = current_principal().sees
-        counted = [each for id, each in totals.items() if (sees(id) if unit is None else id == unit)]
-        return sum(each.uncertain + each.failed + each.letters for each in counted)
+        sees, may = current_principal().sees, current_principal().may
+        return sum(
+            each.uncertain + each.failed + (each.letters if may(Scope.CONTROL, id) else 0)
+            for id, each in totals.items()
+            if (sees(id) if unit is None else id == unit)
+        )
 
     # -- decisions -------------------------------------------------------------------------------------------
 

@@ -10,7 +10,9 @@ from urllib.parse import urlencode
 from quart import Response
 
 from zapline.domain.line.reasons import Phase, Reason
+from zapline.domain.principals import Scope
 from zapline.domain.text import folded
+from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.console.framework.counts import RateHistory, TotalsCache
 from zapline.http.console.framework.layout import Layout, NavigationLink, query_number, query_text
 from zapline.http.console.framework.live_updates import ALL_UNITS_EVENTS
@@ -150,7 +152,7 @@ class OverviewPage:
         }
 
     def _verdict_values(self) -> dict[str, Any]:
-        now = time.time()
+        now, may = time.time(), current_principal().may
         report = self._health.report(now)
         failing = [check for check in (*report.rates, *report.checks) if check.verdict.value != "pass"]
         return {
@@ -158,7 +160,7 @@ class OverviewPage:
             "verdict_text": _(VERDICT_SENTENCES[report.verdict]),
             "headline": headline(tally_lines(self._roster.units(), now)) if self._roster.units() else "",
             "failing": [describe_check(check, self._roster) for check in failing if check.name != "linesDown"],
-            "codes": any(offers_code(unit.shown) for unit in self._roster.units()),
+            "codes": any(offers_code(unit.shown) and may(Scope.CONTROL, unit.id) for unit in self._roster.units()),
             "lines_down": any(check.name == "linesDown" for check in failing),
         }
 
