@@ -12,10 +12,17 @@ from zapline.domain.privacy.one_time_codes import code_of
 EMAIL, PASSWORD = "ana@example.com", "correct horse battery"
 STEP = int(CODES_AT // 30)
 ACCOUNT, CODE = "/console/account", "/console/sign-in/code"
+REMOVE = f"{ACCOUNT}/codes/remove"
 LOGIN = {"email": EMAIL, "password": PASSWORD}
 
 
 async def test_with_one_time_codes_a_password_alone_opens_nothing(api: Any, operator: Operator) -> None:
+    _, recovery = await set_up(operator)
+    await operator.get(ACCOUNT)
+    await operator.send(REMOVE, {"code": "000000"}, 422)
+    assert "wrong, or was used already" in operator.page.visible_text
+    await operator.send(REMOVE, {"code": recovery[0]})
+    assert "password alone again" in (await operator.follow()).visible_text
     secret, recovery = await set_up(operator)
     (stored,) = await api.sql("select totp_secret from zapline.admins")
     assert secret not in bytes(stored.totp_secret), "it is sealed"
@@ -48,6 +55,14 @@ async def test_with_one_time_codes_a_password_alone_opens_nothing(api: Any, oper
     # Guesses are counted for the person.
     tries = [await api.client.post("/admin/login", json={**LOGIN, "code": "000000"}) for _ in range(6)]
     assert {answer.status_code for answer in tries} == {401, 429}
+    # So they are where a code takes the codes away: no session that was left open gives more of them.
+    await operator.get(ACCOUNT)
+    for _ in range(10):
+        await operator.send(REMOVE, {"code": "000000"}, 422)
+    assert "Too many attempts" in operator.page.visible_text
+    await operator.send(REMOVE, {"code": recovery[2]}, 422)
+    (left,) = await api.sql("select totp_confirmed_at from zapline.admins")
+    assert left.totp_confirmed_at is not None
     everything = str(await api.get("/audit", limit=50))
     assert not any(text in everything for text in (*recovery, base64.b32encode(secret).decode()))
 

@@ -3,7 +3,15 @@
 import re
 from typing import Any
 
+import pytest
+import trio
 from support.console_operator import Operator
+from support.people import add_person, cookie_of
+
+from zapline.domain.principals import Role
+from zapline.sql.postgres.connection import connect
+from zapline.supervisors.accounts.people import People, UnknownInvitation
+from zapline.supervisors.leadership import CONTROL_CHANNEL
 
 BASE = "/console/people"
 
@@ -86,11 +94,63 @@ async def test_an_invitation_is_withdrawn_or_grows_too_old(api: Any, operator: O
     )
     visitor = Operator(api.url)
     await visitor.get("/console/invitation")
-    for each in (code, late):
+    for status, each in ((422, code), (422, late), *[(422, "zl_" + "A" * 43)] * 3, (429, late)):
         chosen = {"code": each, "password": "a sea of herring", "again": "a sea of herring"}
-        await visitor.send("/console/invitation", chosen, 422)
+        await visitor.send("/console/invitation", chosen, status)
+    assert "Too many attempts" in visitor.page.visible_text, "they are counted before anything is looked up"
     assert await api.sql("select 1 from zapline.admins where email = 'caio@example.com'") == []
     await visitor.close()
+
+
+async def test_what_is_no_code_is_refused_without_a_query() -> None:
+    nothing: Any = None
+    with pytest.raises(UnknownInvitation):
+        await People(nothing, nothing).invited("zl_'; --")
+
+
+async def test_an_invitation_is_good_while_its_inviter_is_an_administrator(api: Any, operator: Operator) -> None:
+    person = await add_person(api, "eva@example.com", Role.ADMIN)
+    inviter, visitor = Operator(api.url), Operator(api.url)
+    inviter.client.headers.update(await cookie_of(api, person))
+    await inviter.get(BASE)
+    fields = {"email": "davi@example.com", "role": "admin", "where": "all"}
+    code = code_in((await inviter.send(BASE, fields, 200)).text)
+    await visitor.get("/console/invitation")
+    chosen = {"code": code, "password": "a sea of herring", "again": "a sea of herring"}
+    one = f"{BASE}/{person.id}"
+    for form, fields in ((f"{one}/rights", {"role": "operator", "where": "all"}), (f"{one}/disable", {})):
+        await operator.get(BASE)
+        await operator.send(form, fields)
+        assert "davi@example.com" not in (await operator.follow()).visible_text
+        await visitor.send("/console/invitation", chosen, 422)
+        assert "used, withdrawn" in visitor.page.visible_text
+        await api.sql("update zapline.admins set role = 'admin' where email = 'eva@example.com' returning 1")
+    await operator.send(f"{one}/enable")
+    await visitor.send("/console/invitation", chosen)
+    await inviter.close()
+    await visitor.close()
+
+
+async def test_every_daemon_hears_of_changed_access(api: Any, operator: Operator) -> None:
+    person = await add_person(api, "eva@example.com", Role.ADMIN)
+    csrf = (await operator.get(BASE)).forms[BASE]
+    (end, *_) = [form for form in (await operator.get("/console/account")).forms if form.endswith("/end")]
+    async with await connect(api.database) as other:
+        await other.listen([CONTROL_CHANNEL])
+
+        async def is_told() -> None:
+            with trio.fail_after(120):
+                assert [channel for channel, _ in await other.notifications()] == [CONTROL_CHANNEL]
+
+        for path in (
+            f"{BASE}/{person.id}/rights",
+            f"{BASE}/{person.id}/disable",
+            f"{BASE}/second-factor",
+            end,
+            "/console/account/sessions/end-others",
+        ):
+            await operator.post(path, {**csrf, "role": "operator", "where": "all"})
+            await is_told()
 
 
 def code_in(page: str) -> str:

@@ -27,7 +27,7 @@ ENGINE_ALONE = {
     "inbox",
     "leader",
     "nodes",
-    *("person_units", "invitations", "recovery_codes", "passkeys", "second_factor_roles"),
+    *("person_units", "invitations", "recovery_codes", "second_factor_roles"),
 }
 OF_NOBODY = {"schema_migrations"}
 SEEN_BY_UNITS = {

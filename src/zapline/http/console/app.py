@@ -89,7 +89,7 @@ def _attach_pages(layout: Layout, dependencies: Dependencies, sessions: Password
     layout.get(STATIC_PREFIX + "<name>", "asset", layout.assets.serve, public=True)
     PreferenceForm(layout).attach()
     SignInPages(layout, sessions, dependencies.factors).attach()
-    AccountPage(layout, dependencies.factors, dependencies.identity).attach()
+    AccountPage(layout, dependencies.factors, dependencies.identity, sessions).attach()
     AboutPage(layout).attach()
     PeoplePages(layout, dependencies.people, dependencies.factors, dependencies.roster, dependencies.base_url).attach()
     InvitationPage(layout, dependencies.people, sessions).attach()

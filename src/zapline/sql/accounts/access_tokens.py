@@ -211,6 +211,11 @@ async def revoke_all_admin_tokens(conn: Connection, admin: UUID) -> int:
     return await _SQL.execute(conn, "revoke_all_admin_tokens", admin_id=admin)
 
 
+async def tell_daemons(conn: Connection, channel: str) -> None:
+    """Have every daemon that listens on this channel query tokens again, once the transaction commits."""
+    await _SQL.execute(conn, "tell_daemons", channel=channel)
+
+
 async def prune_tokens(conn: Connection, days: int) -> int:
     """Delete tokens that ended so many days ago; returns how many."""
     return await _SQL.execute(conn, "prune_tokens", days=days)

@@ -108,6 +108,10 @@ returning label;
 update zapline.access_tokens set revoked_at = now()
  where admin_id = %(admin_id)s and revoked_at is null and expires_at > now();
 
+-- name: tell_daemons
+-- When the transaction commits, every daemon hears that what tokens open has changed.
+select pg_notify(%(channel)s::text, '');
+
 -- name: prune_tokens
 -- Deletes tokens that ended long ago; the audit log keeps who created and revoked them.
 delete from zapline.access_tokens

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from zapline.domain.ids import UnitId
-from zapline.domain.principals import Role
+from zapline.domain.principals import Principal, Role
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries, as_json
 
@@ -35,17 +35,18 @@ class Rights:
 
 
 async def insert_invitation(
-    conn: Connection, id: UUID, digest: bytes, email: str, rights: Rights, invited_by: str, lasts: float
+    conn: Connection, id: UUID, digest: bytes, email: str, rights: Rights, inviter: Principal, lasts: float
 ) -> None:
     """Store an invitation that is good for ``lasts`` seconds."""
     values = {"role": rights.everywhere.value if rights.everywhere is not None else None, "seconds": lasts}
     units = as_json({str(unit): role.value for unit, role in rights.units.items()})
-    invitation = {"id": id, "digest": digest, "email": email, "units": units, "invited_by": invited_by}
+    invitation = {"id": id, "digest": digest, "email": email, "units": units, "invited_by": inviter.name}
+    invitation |= {"inviter_id": inviter.id}
     await _SQL.execute(conn, "insert_invitation", **invitation, **values)
 
 
 async def list_open(conn: Connection, limit: int) -> list[Invitation]:
-    """Invitations that nobody has used yet, the latest first."""
+    """Invitations that still make an account, the latest first."""
     return [Invitation(*row) for row in await _SQL.rows(conn, "list_open", limit=limit)]
 
 
@@ -56,7 +57,10 @@ async def find_open(conn: Connection, digest: bytes) -> Invitation | None:
 
 
 async def use_invitation(conn: Connection, digest: bytes) -> Invitation | None:
-    """End an invitation; None where somebody was faster, or it is too late."""
+    """End an invitation; None where somebody was faster, it is too late, or the inviter is no administrator any more.
+
+    He stays one until the transaction ends.
+    """
     row = await _SQL.one(conn, "end_by_digest", digest=digest)
     return Invitation(*row) if row is not None else None
 

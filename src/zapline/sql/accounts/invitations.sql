@@ -1,27 +1,38 @@
--- Invitations: links that make an account, once. Only digests are stored.
+-- Invitations: links that make an account, once, while whoever has sent them is an administrator who may sign in. Only
+-- digests are stored.
 
 -- name: insert_invitation
 -- A new invitation; one of the same address that is still open ends.
 with replaced as (
     update zapline.invitations set ended_at = now() where email = lower(%(email)s) and ended_at is null)
-insert into zapline.invitations (id, digest, email, role, units, invited_by, expires_at)
-values (%(id)s, %(digest)s, lower(%(email)s), %(role)s, %(units)s::jsonb, %(invited_by)s,
+insert into zapline.invitations (id, digest, email, role, units, invited_by, inviter_id, expires_at)
+values (%(id)s, %(digest)s, lower(%(email)s), %(role)s, %(units)s::jsonb, %(invited_by)s, %(inviter_id)s,
         now() + %(seconds)s::double precision * interval '1 second');
 
 -- name: list_open
--- Invitations that nobody has used yet, the latest first.
+-- Invitations that still make an account, the latest first.
 select id, email, role, units, invited_by, created_at, expires_at from zapline.invitations
- where ended_at is null and expires_at > now() order by created_at desc, id desc limit %(limit)s;
+ where ended_at is null and expires_at > now()
+   and exists (select from zapline.admins a
+                where a.id = inviter_id and a.role = 'admin' and a.disabled_at is null)
+ order by created_at desc, id desc limit %(limit)s;
 
 -- name: find_open
 -- The invitation of a link, if it still makes an account.
 select id, email, role, units, invited_by, created_at, expires_at from zapline.invitations
- where digest = %(digest)s and ended_at is null and expires_at > now();
+ where digest = %(digest)s and ended_at is null and expires_at > now()
+   and exists (select from zapline.admins a
+                where a.id = inviter_id and a.role = 'admin' and a.disabled_at is null);
 
 -- name: end_by_digest
--- Uses an invitation. No row back: somebody was faster, or it is too late.
+-- Uses an invitation. No row back: somebody was faster, it is too late, or its inviter is no administrator any more. His
+-- row is locked until the commit, so that a transaction that takes his rights waits, or is seen here.
+with inviter as (
+    select a.id from zapline.invitations i join zapline.admins a on a.id = i.inviter_id
+     where i.digest = %(digest)s and a.role = 'admin' and a.disabled_at is null
+       for share of a)
 update zapline.invitations set ended_at = now()
- where digest = %(digest)s and ended_at is null and expires_at > now()
+ where digest = %(digest)s and ended_at is null and expires_at > now() and inviter_id = (select id from inviter)
 returning id, email, role, units, invited_by, created_at, expires_at;
 
 -- name: withdraw

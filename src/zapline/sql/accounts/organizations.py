@@ -49,13 +49,12 @@ async def set_campaign_rules(
 
 
 async def delete_organization(conn: Connection, id: UUID) -> bool:
-    """Delete it with its tokens and hooks; False where it has units, or does not exist."""
-    async with conn.transaction():
-        await _SQL.one(conn, "lock_organization", id=id)
-        if await _SQL.one(conn, "delete_organization", id=id) is None:
-            return False
-        for part in ("delete_tokens", "delete_hooks"):
-            await _SQL.execute(conn, part, id=id)
+    """Delete it with its tokens and hooks, in a transaction; False where it has units, or does not exist."""
+    await _SQL.one(conn, "lock_organization", id=id)
+    if await _SQL.one(conn, "delete_organization", id=id) is None:
+        return False
+    for part in ("delete_tokens", "delete_hooks"):
+        await _SQL.execute(conn, part, id=id)
     return True
 
 

@@ -43,7 +43,7 @@ create index access_tokens_of_organization on zapline.access_tokens (organizatio
 alter table zapline.audit_log
     drop constraint audit_log_actor_kind_check,
     add constraint audit_log_actor_kind_check
-        check (actor_kind in ('admin', 'unit_token', 'organization_token', 'command', 'system'));
+        check (actor_kind in ('admin', 'unit_token', 'organization_token', 'command', 'system')) not valid;
 
 -- A transaction of an organization's token sees its organization (`zapline.organization`) and the units that the token
 -- opens (`zapline.units`).

@@ -1,5 +1,6 @@
 """Issues, checks and revokes the tokens of sessions, administrators, machines, units and organizations."""
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,11 +17,15 @@ from zapline.domain.principals import Principal, Scope, TokenKind
 from zapline.sql.accounts import access_tokens, administrators
 from zapline.sql.accounts.access_tokens import NewToken, TokenHolder, TokenRecord
 from zapline.sql.accounts.administrators import Admin
+from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.token_cache import TokenCache
+from zapline.supervisors.leadership import CONTROL_CHANNEL
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
 _PREFIX = "zl_"
+TOKEN_FORM = re.compile(r"zl_[A-Za-z0-9_-]{43}")
+"""The whole of what ``new_token`` makes; nothing else needs a query."""
 _STORE_USES_EVERY = 30.0
 """Seconds between two writes of the last uses of tokens; a kill loses that much of a session's idle time."""
 _DELETE_EVERY = 3600.0
@@ -55,6 +60,11 @@ class IssuedToken:
     record: TokenRecord
 
 
+async def tell_daemons(conn: Connection) -> None:
+    """In a transaction that changes what tokens open: at its commit every daemon queries them again, as this one."""
+    await access_tokens.tell_daemons(conn, CONTROL_CHANNEL)
+
+
 def new_token() -> str:
     """Make a token of 256 random bits: it cannot be guessed, so its digest needs no salt."""
     return _PREFIX + secrets.token_urlsafe(32)
@@ -83,7 +93,8 @@ class Authentication:
         """Return the holder of a valid token. ``use``: count this as a use, which extends its idle time.
 
         Cached for 30 seconds, and for 15 minutes while the database is away; a token revoked by this process is
-        invalid at once. Raises DatabaseUnavailable if the token is not cached.
+        invalid at once, by another one as soon as the database tells. Raises DatabaseUnavailable if the token is not
+        cached.
         """
         return await self._cache.find_holder(token, use=use)
 
@@ -195,20 +206,23 @@ class Authentication:
 
     async def revoke_unit_token(self, unit: UnitId, id: UUID) -> str:
         """End a token of this unit, which may have ended already; return its label. Raises UnknownToken."""
-        async with self._pool.connection() as conn:
+        async with self._pool.connection() as conn, conn.transaction():
             label = await access_tokens.revoke_unit_token(conn, unit, id)
+            await tell_daemons(conn)
         return self._require_revoked(id, label)
 
     async def revoke_organization_token(self, organization: UUID, id: UUID) -> str:
         """End a token of this organization, which may have ended already; return its label. Raises UnknownToken."""
-        async with self._pool.connection() as conn:
+        async with self._pool.connection() as conn, conn.transaction():
             label = await access_tokens.revoke_organization_token(conn, organization, id)
+            await tell_daemons(conn)
         return self._require_revoked(id, label)
 
     async def revoke_admin_token(self, admin: UUID, id: UUID) -> str:
         """End a token or session of this administrator; return its label. Raises UnknownToken."""
-        async with self._pool.connection() as conn:
+        async with self._pool.connection() as conn, conn.transaction():
             label = await access_tokens.revoke_admin_token(conn, admin, id)
+            await tell_daemons(conn)
         return self._require_revoked(id, label)
 
     def _require_revoked(self, id: UUID, label: str | None) -> str:

@@ -10,6 +10,7 @@ from zapline.domain.ids import UnitId
 from zapline.sql.accounts import organizations
 from zapline.sql.accounts.organizations import Organization
 from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.accounts.authentication import tell_daemons
 
 MAX_NAME = 200
 _LOG = structlog.get_logger(scope="Identity")
@@ -81,10 +82,11 @@ class Organizations:
 
     async def delete(self, id: UUID) -> None:
         """Delete an organization and its tokens. Raises UnknownOrganization, OrganizationInUse."""
-        async with self._pool.connection() as conn:
+        async with self._pool.connection() as conn, conn.transaction():
             if not await organizations.delete_organization(conn, id):
                 _require(await organizations.find_organization(conn, id))
                 raise OrganizationInUse("the organization has units; take them out first")
+            await tell_daemons(conn)
         self._on_change()
 
     async def add_unit(self, id: UUID, unit: UnitId) -> None:
@@ -97,14 +99,16 @@ class Organizations:
                 raise UnknownOrganization("there is no such organization")
             if is_in != id:
                 raise UnitElsewhere("the unit is in another organization; take it out there first")
+            await tell_daemons(conn)
         _LOG.info("A unit is in an organization", unit=str(unit), organization=str(id))
         self._on_change()
 
     async def remove_unit(self, id: UUID, unit: UnitId) -> None:
         """Take a unit out; nothing to do where it is not in. Raises UnknownOrganization."""
-        async with self._pool.connection() as conn:
+        async with self._pool.connection() as conn, conn.transaction():
             _require(await organizations.find_organization(conn, id))
             await organizations.remove_unit(conn, id, unit)
+            await tell_daemons(conn)
         _LOG.info("A unit is out of its organization", unit=str(unit), organization=str(id))
         self._on_change()
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import structlog
+import trio
 
 from zapline.domain.errors import InvalidField, LocalError
 from zapline.domain.principals import Principal, Role
@@ -11,12 +12,14 @@ from zapline.sql.accounts import access_tokens, administrators, invitations
 from zapline.sql.accounts.administrators import Admin
 from zapline.sql.accounts.invitations import Invitation, Rights
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.accounts.authentication import Authentication, new_token
+from zapline.supervisors.accounts.authentication import TOKEN_FORM, Authentication, new_token, tell_daemons
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
 INVITATION_LASTS = 3 * 86400.0
 """Seconds for which an invitation is good: a weekend."""
 _MOST = 500
+_MAX_LOOKUPS = 2
+"""Queries at a time for codes of invitations: somebody who guesses them must not use up the pool."""
 _LOG = structlog.get_logger(scope="Identity")
 
 
@@ -47,6 +50,7 @@ class People:
         self._pool = pool
         self._identity = identity
         self._new_id = new_id
+        self._lookups = trio.CapacityLimiter(_MAX_LOOKUPS)
 
     async def accounts(self) -> list[Admin]:
         """Everybody who has an account, by address."""
@@ -58,10 +62,10 @@ class People:
         async with self._pool.connection() as conn:
             return await invitations.list_open(conn, _MOST)
 
-    async def invite(self, email: str, rights: Rights, invited_by: str) -> str:
+    async def invite(self, email: str, rights: Rights, inviter: Principal) -> str:
         """Make an invitation; returns the code of its link, which nobody can show again.
 
-        Raises InvalidPerson, PersonExists.
+        It is good for as long as the inviter is an administrator who may sign in. Raises InvalidPerson, PersonExists.
         """
         email, code = email_address(email), new_token()
         _require_rights(rights)
@@ -69,15 +73,15 @@ class People:
             if await administrators.get_admin(conn, email) is not None:
                 raise PersonExists("somebody with this e-mail address may sign in already")
             digest = digest_secret(code)
-            await invitations.insert_invitation(
-                conn, self._new_id(), digest, email, rights, invited_by, INVITATION_LASTS
-            )
+            await invitations.insert_invitation(conn, self._new_id(), digest, email, rights, inviter, INVITATION_LASTS)
         return code
 
     async def invited(self, code: str) -> Invitation:
         """The invitation of a code that still makes an account. Raises UnknownInvitation."""
-        async with self._pool.connection() as conn:
-            found = await invitations.find_open(conn, digest_secret(code))
+        found = None
+        if TOKEN_FORM.fullmatch(code):
+            async with self._lookups, self._pool.connection() as conn:
+                found = await invitations.find_open(conn, digest_secret(code))
         if found is None:
             raise UnknownInvitation("this invitation was used, withdrawn, or is too old; ask for a new one")
         return found
@@ -121,6 +125,7 @@ class People:
             await administrators.clear_unit_roles(conn, id)
             for unit, role in rights.units.items():
                 await administrators.set_unit_role(conn, id, unit, role)
+            await tell_daemons(conn)
         self._identity.forget_person(id)
         return email
 
@@ -138,6 +143,7 @@ class People:
             await administrators.set_enabled(conn, person.email, enabled)
             if not enabled:
                 await access_tokens.revoke_all_admin_tokens(conn, id)
+            await tell_daemons(conn)
         self._identity.forget_person(id)
         return person.email
 

@@ -14,7 +14,7 @@ from zapline.domain.privacy.sealed_credentials import CredentialSealer
 from zapline.sql.accounts import second_factors as stored
 from zapline.sql.accounts.second_factors import Factor, OpenSession
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.accounts.authentication import Authentication
+from zapline.supervisors.accounts.authentication import Authentication, tell_daemons
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
 RECOVERY_CODES = 10
@@ -77,6 +77,7 @@ class SecondFactors:
             if not await stored.confirm_factor(conn, person, factor.secret, step):
                 raise WrongCode("this code is wrong, or too old")
             await stored.replace_recovery_codes(conn, person, [_digest(each) for each in codes])
+            await tell_daemons(conn)
         self._identity.forget_person(person)
         return codes
 
@@ -96,6 +97,7 @@ class SecondFactors:
         """Take the one-time codes away, with their recovery codes."""
         async with self._pool.connection() as conn, conn.transaction():
             await stored.remove_factor(conn, person)
+            await tell_daemons(conn)
         self._identity.forget_person(person)
 
     async def required_roles(self) -> frozenset[Role]:
@@ -107,6 +109,7 @@ class SecondFactors:
         """Require a second factor of these roles: who has none is led to set one up, and comes nowhere else."""
         async with self._pool.connection() as conn, conn.transaction():
             await stored.require(conn, roles)
+            await tell_daemons(conn)
         self._identity.invalidate_cache()
 
     async def note_place(self, token: str, source: str, agent: str) -> None:
@@ -122,8 +125,9 @@ class SecondFactors:
 
     async def end_others(self, person: UUID, token: str) -> int:
         """End everything that a person has open but this session; returns how many."""
-        async with self._pool.connection() as conn:
+        async with self._pool.connection() as conn, conn.transaction():
             ended = await stored.end_other_sessions(conn, person, digest_secret(token))
+            await tell_daemons(conn)
         self._identity.forget_person(person)
         return ended
 

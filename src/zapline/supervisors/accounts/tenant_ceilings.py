@@ -7,6 +7,7 @@ import structlog
 from zapline.domain.tenants.ceilings import Ceilings
 from zapline.sql.accounts import ceilings
 from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.accounts.authentication import tell_daemons
 
 _LOG = structlog.get_logger(scope="Identity")
 
@@ -28,7 +29,8 @@ class TenantCeilings:
 
     async def replace(self, wanted: Ceilings) -> None:
         """Replace them. What was set before stays as it is; how many requests tokens may make changes at once."""
-        async with self._pool.connection() as conn:
+        async with self._pool.connection() as conn, conn.transaction():
             await ceilings.store_ceilings(conn, wanted)
+            await tell_daemons(conn)
         _LOG.info("The ceilings of tenants are changed")
         self._on_change()

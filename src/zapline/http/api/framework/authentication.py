@@ -1,6 +1,5 @@
 """Authenticates every request by what its route requires, and signs bearers in and out."""
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, cast
 from uuid import UUID
@@ -23,12 +22,11 @@ from zapline.http.server.client_address import client_address
 from zapline.http.server.fair_places import hold_for
 from zapline.sql.postgres.row_level_security import limit_to
 from zapline.supervisors.accounts.audit_log import AuditLog
-from zapline.supervisors.accounts.authentication import Authentication
+from zapline.supervisors.accounts.authentication import TOKEN_FORM, Authentication
 from zapline.supervisors.accounts.organizations import UnknownOrganization
 from zapline.supervisors.accounts.request_limits import RequestLimits
 from zapline.supervisors.units.unit_commands import UnknownUnit
 
-_TOKEN = re.compile(r"zl_[A-Za-z0-9_-]{43}")
 _REQUIRED_SCOPES = {
     Access.READ: Scope.READ,
     Access.INSPECT: Scope.READ,
@@ -188,7 +186,9 @@ class AuthenticationRoutes:
 
         async def caller_now() -> Principal | None:
             holder = await self._identity.find_holder(token, use=False) if token is not None else None
-            return holder.principal if holder is not None and holder.principal.id == id else None
+            if holder is None or holder.principal.must_enroll:
+                return None
+            return holder.principal if holder.principal.id == id else None
 
         return caller_now
 
@@ -279,4 +279,4 @@ def _bearer_token() -> str | None:
 def _parse_bearer(header: str) -> str | None:
     scheme, _, token = header.partition(" ")
     token = token.strip()
-    return token if scheme.lower() == "bearer" and _TOKEN.fullmatch(token) else None
+    return token if scheme.lower() == "bearer" and TOKEN_FORM.fullmatch(token) else None

@@ -35,6 +35,8 @@ _MAX_KEYS = 4096
 _MAX_VERIFYING = 2
 _MAX_WAITING = 16
 """Passwords verified at once (64 MiB and 0.1 s each), and sign-ins that may wait for their turn."""
+_INVITATION = "invitation"
+"""Attempts of codes of invitations are counted as those of one account, which no e-mail address is."""
 _UNKNOWN_ACTOR = "unknown"
 """Audited for an unknown e-mail address: what was typed may be a password in the wrong field, so it is not stored."""
 _LOG = structlog.get_logger(scope="Auth")
@@ -117,7 +119,7 @@ class PasswordSignIn:
             if has_factor and not code:
                 raise Problem(401, "second_factor_needed", "the password is right; send a one-time code, too")
             if has_factor:
-                await self._check_code(person, code, source)
+                await self._check_second_factor(person, code, source)
             return await self._identity.open_login(person, hash)
 
         return await self._sign_in(email, password, source, open)
@@ -132,15 +134,27 @@ class PasswordSignIn:
         person = await self.half_session(token)
         if person is None:
             raise Problem(401, "unauthorized", "it took too long; begin again")
-        await self._check_code(person, code, source)
+        await self._check_second_factor(person, code, source)
         await self._identity.revoke(token)
         opened = await self._identity.open_session(person)
         await self._audit.record(person.audit_actor(source), "sign_in", 200)
         _LOG.info("Signed in", admin=str(person.id), source=source)
         return opened
 
-    async def _check_code(self, person: Principal, code: str, source: str) -> None:
-        """Take a code. Guesses count for the person, from wherever they come: who makes them knows the password."""
+    async def _check_second_factor(self, person: Principal, code: str, source: str) -> None:
+        """Take a code at signing in; a wrong one is audited."""
+        try:
+            await self.check_code(person, code, source)
+        except Problem as refused:
+            if refused.status == 401:
+                await self._audit.record(person.audit_actor(source), "sign_in", 401)
+            raise
+
+    async def check_code(self, person: Principal, code: str, source: str) -> None:
+        """Take a code, wherever one is asked for. Raises Problem 401 and 429.
+
+        Guesses count for the person, from wherever they come: who makes them knows the password, or has the session.
+        """
         now, key = trio.current_time(), str(person.id)
         wait = self._code_attempts.wait(key, now)
         if wait > 0 or self._factors is None:
@@ -152,7 +166,6 @@ class PasswordSignIn:
             await self._factors.check(person.id, code)
         except WrongCode as wrong:
             _LOG.warning("Second factor failed", source=source, security=True)
-            await self._audit.record(person.audit_actor(source), "sign_in", 401)
             raise Problem(401, "wrong_credentials", str(wrong)) from None
         self._code_attempts.reset(key)
 
@@ -186,15 +199,23 @@ class PasswordSignIn:
         return opened
 
     async def open_new_account(
-        self, code: str, password: str, source: str, accept: Callable[[str, str], Awaitable[Principal]]
+        self,
+        code: str,
+        password: str,
+        source: str,
+        check: Callable[[str], Awaitable[object]],
+        accept: Callable[[str, str], Awaitable[Principal]],
     ) -> tuple[str, datetime]:
         """Make the account of an invitation with ``accept`` (code and hash), and open its first session.
 
-        Raises Problem 429 after too many attempts from there, and what ``accept`` raises.
+        ``check`` looks the code up before a password is hashed, which is work. Raises Problem 429 after too many
+        attempts from there, counted before anything is looked up, and what ``check`` and ``accept`` raise.
         """
-        self._limit_attempts(source, "invitation")
+        self._limit_attempts(source, _INVITATION)
+        await check(code)
         hashed = await trio.to_thread.run_sync(self._hasher.hash, password, limiter=self._verifying)
         person = await accept(code, hashed)
+        self._account_attempts.reset(_account_key(_INVITATION, rate_limit_key(source)))  # others there may be invited
         await self._audit.record(person.audit_actor(source), "accept_invitation", 200)
         return await self._identity.open_session(person)
 

@@ -8,9 +8,11 @@ from werkzeug.exceptions import NotFound
 from zapline.domain.errors import LocalError
 from zapline.domain.privacy.one_time_codes import app_address, secret_text
 from zapline.http.api.framework.current_principal import current_principal
+from zapline.http.api.framework.password_sign_in import PasswordSignIn
+from zapline.http.api.framework.problems import Problem
 from zapline.http.api.units.qr_codes import QrPictures
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.formatting import error_text
+from zapline.http.console.framework.formatting import error_text, sentence
 from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import _, ngettext
@@ -23,8 +25,11 @@ PATH = "/console/account"
 class AccountPage:
     """``/console/account``."""
 
-    def __init__(self, layout: Layout, factors: SecondFactors, identity: Authentication) -> None:
+    def __init__(
+        self, layout: Layout, factors: SecondFactors, identity: Authentication, sessions: PasswordSignIn
+    ) -> None:
         self._layout = layout
+        self._sessions = sessions
         self._factors = factors
         self._identity = identity
         self._pictures = QrPictures()
@@ -69,14 +74,16 @@ class AccountPage:
         return await self._page(recovery=recovery)
 
     async def remove(self) -> Response:
-        """It takes a code, so that nobody does it at a screen that was left alone."""
-        me, code = current_principal().id, (await read_form()).text("code", 100)
+        """It takes a code, so that nobody does it at a screen that was left alone; guesses count as at signing in."""
+        me, code = current_principal(), (await read_form()).text("code", 100)
         try:
             async with self._layout.audited("remove_codes"):
-                await self._factors.check(me, code)
-                await self._factors.remove(me)
-        except LocalError as refused:
-            return await self._page(error=error_text(refused))
+                await self._sessions.check_code(me, code, self._layout.client_address())
+                await self._factors.remove(me.id)
+        except Problem as refused:
+            if refused.status not in (401, 429):
+                raise
+            return await self._page(error=sentence(_(refused.detail)))
         return self._layout.redirect(PATH, Tone.GOOD, _("Signing in needs the password alone again."))
 
     async def end(self, session: UUID) -> Response:

@@ -41,8 +41,8 @@ class InvitationPage:
         if password != form.secret("again"):
             return self._page(422, code, _("The two passwords differ."))
         try:
-            await self._people.invited(code)  # before a password is hashed, which is work
-            token, ends = await self._sessions.open_new_account(code, password, source, self._people.accept)
+            people = self._people
+            token, ends = await self._sessions.open_new_account(code, password, source, people.invited, people.accept)
         except Problem as problem:
             if problem.status != 429:
                 raise

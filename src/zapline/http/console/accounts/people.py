@@ -62,7 +62,7 @@ class PeoplePages:
             email, rights = form.text("email", 300), _rights(form)
             async with self._layout.audited("invite_person", target=email) as line:
                 line.note(role=form.text("role", 20), units=len(rights.units))
-                code = await self._people.invite(email, rights, current_principal().name)
+                code = await self._people.invite(email, rights, current_principal())
         except (LocalError, Problem) as refused:
             return await self._page(error=refusal_text(refused), email=form.fields.get("email", "")[:300])
         # Behind the # it stays in the browser: no server and no log ever gets it.
