@@ -10,8 +10,10 @@ from uuid import uuid4
 
 import pytest
 import trio
-from support.event_stream import watching
+from support.event_stream import watching, watching_path
+from support.people import add_person, cookie_of
 
+from zapline.domain.principals import Role
 from zapline.http.api.notifications import live_events as streaming
 from zapline.http.server.serve import ServerLimits, serve
 from zapline.supervisors.notifications.live_feed import EventKind
@@ -131,6 +133,12 @@ async def test_streams_end_with_the_token_with_the_unit_and_with_the_process(
     unit = await api.add_unit()
     async with watching(api, unit) as stream:
         await stream.next()
+        await require_codes(api, "admin")  # its person has none
+        await stream.ends()
+    await api.sql("delete from zapline.second_factor_roles returning 1")
+    api.identity.invalidate_cache()
+    async with watching(api, unit) as stream:
+        await stream.next()
         api.feed.close()
         await stream.ends()
     api.feed.closed = False
@@ -161,7 +169,25 @@ async def test_only_so_many_look_on_at_one_unit_and_only_at_units_that_are(
         other = await api.add_unit("Outra")
         refused = await api.get(f"/units/{other.id}/events", 503)
         assert refused["code"] == "too_many_streams_in_all"
+        monkeypatch.setattr(api.streams, "_max_total", 1000)
+    monkeypatch.setattr(api.streams, "_max_per_person", 1)
+    monkeypatch.setattr(streaming, "HEARTBEAT", 0.1)
+    bia, caio = [await cookie_of(api, await add_person(api, f"{name}@example.com", Role.ATTENDANT)) for name in "bc"]
+    path = "/console/events"
+    async with watching_path(api, path, bia) as first, watching_path(api, path, caio) as second:
+        for stream in (first, second):
+            await stream.next()
+        assert (await api.client.get(path, headers=bia)).status_code == 429, "each person has streams of his own"
+        await require_codes(api, "attendant")
+        for stream in (first, second):
+            await stream.ends()
     assert (await api.get(f"/units/{uuid4()}/events", 404))["code"] == "unit_not_found"
+
+
+async def require_codes(api: Any, role: str) -> None:
+    """As *People* requires a second factor of a role."""
+    await api.sql(f"insert into zapline.second_factor_roles values ('{role}') returning 1")
+    api.identity.invalidate_cache()
 
 
 async def test_a_client_that_never_reads_costs_bounded_memory_and_is_dropped(api: Any) -> None:

@@ -25,8 +25,8 @@ RECHECK_ACCESS = 30.0
 """Seconds between two checks whether the client may still watch."""
 BATCH_SECONDS = 0.1
 """Seconds between two writes to one client; events in between are sent together."""
-MAX_STREAMS_PER_UNIT, MAX_STREAMS = 64, 2000
-"""Streams of one unit, and of all units."""
+MAX_STREAMS_PER_UNIT, MAX_STREAMS_PER_PERSON, MAX_STREAMS = 64, 8, 2000
+"""Streams of one unit, those over all units of one person, and in all."""
 _MAX_ID = 64
 
 AccessCheck = Callable[[], Awaitable[bool]]
@@ -44,46 +44,53 @@ class EventStreams:
         feed: LiveFeed,
         max_per_unit: int = MAX_STREAMS_PER_UNIT,
         max_total: int = MAX_STREAMS,
+        max_per_person: int = MAX_STREAMS_PER_PERSON,
         revocations: Callable[[], int] = lambda: 0,
     ) -> None:
         self._feed = feed
         self.revocations = revocations
-        self._max_per_unit, self._max_total = max_per_unit, max_total
-        self._open: dict[UUID | None, int] = {}
-        """By the unit or the organization that is watched; None: all units."""
+        self._max_per_unit, self._max_per_person, self._max_total = max_per_unit, max_per_person, max_total
+        self._open: dict[UUID, int] = {}
+        """By the unit or the organization that is watched, or the person who watches all units."""
         self.count = 0
 
     def response(
         self,
-        unit: UnitId | None,
+        unit: UnitId,
         first_event: Callable[[], object],
         access_check: AccessCheck,
         presence: AbstractContextManager[None] | None = None,
-        seen: Container[UnitId] | None = None,
     ) -> Response:
-        """A response that streams the events of a unit, or of all (None), of these as far as they are ``seen``.
+        """A response that streams the events of a unit.
 
         ``first_event`` makes the data of the event ``hello``; ``presence`` is held while the stream is open, and only
         then it has the events about people. Raises Problem 429 and 503 above the limits.
         """
         self.require_room(unit)
-        last_id = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
-        last_id = last_id[:_MAX_ID] if last_id else None
-        return stream_response(self._stream(unit, last_id, first_event, access_check, presence, seen))
+        return stream_response(self._stream(unit, unit, _last_id(), first_event, access_check, presence, None))
 
-    def require_room(self, watched: UUID | None) -> None:
-        """Raises Problem 429 and 503 where one more stream would be too many."""
+    def response_of_all(
+        self, person: UUID, access_check: AccessCheck, seen: Container[UnitId] | None = None
+    ) -> Response:
+        """The same of all units, or as far as they are ``seen``; counted for the ``person`` who watches."""
+        self.require_room(person, self._max_per_person)
+        return stream_response(self._stream(None, person, _last_id(), dict, access_check, None, seen))
+
+    def require_room(self, watched: UUID, most: int | None = None) -> None:
+        """Raises Problem 429 and 503 where one more stream would be too many; ``most``: of this one."""
+        most = self._max_per_unit if most is None else most
         if self.count >= self._max_total:
             raise Problem(
                 503, "too_many_streams_in_all", "too many clients look on just now", retryable=True, retry_after=10
             )
-        if self._open.get(watched, 0) >= self._max_per_unit:
-            detail = f"there are {self._max_per_unit} streams of this already; close some"
+        if self._open.get(watched, 0) >= most:
+            detail = f"there are {most} streams of this already; close some"
             raise Problem(429, "too_many_streams", detail, retryable=True, retry_after=10)
 
     async def _stream(
         self,
         unit: UnitId | None,
+        counted_for: UUID,
         last_id: str | None,
         first_event: Callable[[], object],
         access_check: AccessCheck,
@@ -91,7 +98,7 @@ class EventStreams:
         seen: Container[UnitId] | None,
     ) -> AsyncIterator[bytes]:
         people = presence is not None
-        with self.count_stream(unit), self._feed.watch(unit, last_id) as watcher, presence or nullcontext():
+        with self.count_stream(counted_for), self._feed.watch(unit, last_id) as watcher, presence or nullcontext():
             yield RETRY_LINE + encode_event(watcher.last_id, "hello", msgspec.json.encode(first_event()))
             async with aclosing(self._chunks(watcher, access_check, seen, people=people)) as chunks:
                 async for chunk in chunks:
@@ -117,7 +124,7 @@ class EventStreams:
             await trio.sleep(BATCH_SECONDS)
 
     @contextmanager
-    def count_stream(self, watched: UUID | None) -> Iterator[None]:
+    def count_stream(self, watched: UUID) -> Iterator[None]:
         """Count an open stream."""
         self._open[watched] = self._open.get(watched, 0) + 1
         self.count += 1
@@ -184,6 +191,12 @@ _DOC = RouteDoc(
     ),
     errors={"unit_not_found": 404, "too_many_streams": 429, "too_many_streams_in_all": 503},
 )
+
+
+def _last_id() -> str | None:
+    """The event behind which the client wants to go on."""
+    last_id = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
+    return last_id[:_MAX_ID] if last_id else None
 
 
 async def _check_access(access_check: AccessCheck) -> bool:

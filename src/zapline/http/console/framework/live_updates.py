@@ -40,10 +40,9 @@ class LiveEvents:
         self._layout.get("/console/units/<uuid:unit>/events", "watch_unit", self.one_unit)
 
     async def all_units(self) -> Response:
-        seen = current_principal().seen_units
-        return self._streams.response(
-            None, dict, self._access_check(lambda caller: caller.seen_units == seen), seen=seen
-        )
+        me = current_principal()
+        seen = me.seen_units
+        return self._streams.response_of_all(me.id, self._access_check(lambda caller: caller.seen_units == seen), seen)
 
     async def one_unit(self, unit: UUID) -> Response:
         id = UnitId(unit)
@@ -57,7 +56,7 @@ class LiveEvents:
 
         async def is_open() -> bool:
             caller = await self._sessions.session(token, use=False)
-            return caller is not None and still_sees(caller)
+            return caller is not None and not caller.must_enroll and still_sees(caller)
 
         return is_open
 
