@@ -1,6 +1,6 @@
 """Webhooks that a dead node had in hand are read in a process of their own before this one reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 import msgspec
@@ -27,6 +27,22 @@ async def test_each_that_ends_its_process_is_found_and_no_other(
 
     monkeypatch.setattr(trial, "_survives", survives)  # nothing here ends a process for real
     assert await trial.find_deadly(entries) == deadly
+
+
+@pytest.mark.parametrize("dies", [lambda trials, some: trials < 4, lambda trials, some: trials == 3])
+async def test_a_death_counts_twice_and_only_where_a_process_that_reads_nothing_lives(
+    dies: Callable[[int, Sequence[Entry]], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries, trials = [entry(b"1"), entry(b"2")], list[int]()
+
+    async def survives(some: Sequence[Entry]) -> bool:
+        """Whatever is read, processes die for a while; or once over one that is harmless."""
+        trials.append(len(some))
+        return not (dies(len(trials), some) or (len(trials) == 1 and some))
+
+    monkeypatch.setattr(trial, "_survives", survives)
+    monkeypatch.setattr(trial, "_RETRY_PAUSE", 0.0)
+    assert await trial.find_deadly(entries) == set()
 
 
 def test_what_was_recorded_is_read_to_its_end() -> None:
