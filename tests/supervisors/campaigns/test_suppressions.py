@@ -12,12 +12,14 @@ from zapline.domain.ids import ExternalId, Seq, UnitId
 from zapline.domain.messages.facts import ContactSeen, MessageArrived, MessageKind, OptedOut
 from zapline.domain.outbox.contents import OutgoingMessage, Text
 from zapline.domain.outbox.work_states import Lane
+from zapline.sql.campaigns import campaign_enqueueing
 from zapline.sql.campaigns.opt_outs import list_suppressions, record_opt_outs
 from zapline.sql.inbound.contact_identities import RecorderCache
 from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.inbound.unit_batches import prepare_batch
 from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.suppressions import UnknownSuppression
 
@@ -188,6 +190,16 @@ async def test_units_of_an_organization_share_opt_outs_and_a_limit(database: str
         await stack.sql(f"update zapline.organizations set {limits.format(1)}")
         assert await skipped(second) == ["frequency_cap", "opted_out", "opted_out"]
         assert await skipped(stranger) == []
+        # Who counts for one of its units keeps those from counting that count for another.
+        lock = campaign_enqueueing._SQL.rows
+        async with stack.pool.connection() as one, stack.pool.connection() as other:
+            await other.execute("set lock_timeout = '20ms'")
+            async with one.transaction():
+                assert await lock(one, "lock_organization", unit_id=stranger) == []
+                assert len(await lock(one, "lock_organization", unit_id=first)) == 1
+                with pytest.raises(StatementFailed):
+                    await lock(other, "lock_organization", unit_id=second)
+            await other.execute("reset lock_timeout")
         await stack.sql(f"update zapline.organizations set {limits.format(2)}, shared_opt_outs = false")
         assert await skipped(second) == []
         # What is too long ago does not count.

@@ -94,6 +94,7 @@ async def enqueue_next(
         locked = await _SQL.rows(conn, "lock_running", id=campaign.id, **held.arguments)
         if not locked:
             return EnqueueResult()
+        await _SQL.rows(conn, "lock_organization", unit_id=campaign.unit)
         recipients = await _SQL.rows(conn, "lock_next_recipients", id=campaign.id, limit=most, now=now)
         opted_out = [row.number for row in recipients if row.opted_out]
         capped = [row.number for row in recipients if row.capped and not row.opted_out]

@@ -38,6 +38,15 @@ select c.content, c.wordings from zapline.campaigns c
  where c.id = %(id)s and c.state = 'running' and zapline.owns(%(owner)s, %(since)s, c.unit_id)
    for no key update skip locked;
 
+-- name: lock_organization
+-- The unit's organization, locked where it limits how often a person is written to: campaigns of its units count one
+-- after the other.
+select g.id
+  from zapline.organization_units o
+  join zapline.organizations g on g.id = o.organization_id
+ where o.unit_id = %(unit_id)s and g.campaign_messages is not null
+   for no key update of g;
+
 -- name: find_last_due
 -- When the latest message of a campaign is due, or its call was started. A call of the future was dated by a wrong clock.
 select extract(epoch from greatest(
