@@ -10,6 +10,7 @@ from support.inbound_stack import until
 
 from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
 from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.leader import DatabasePlace
 from zapline.sql.postgres.migrate import migrate
 from zapline.supervisors import leadership as module
@@ -110,6 +111,30 @@ async def test_the_lead_is_kept_while_much_is_loaded(database: str, monkeypatch:
             assert (follower.times_led, leading.standing.epoch, leading.standing.is_proven) == (1, 1, True)
             await until(lambda: follower.payloads == ["meanwhile"])
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("shares", [False, True])
+async def test_who_shares_the_lock_is_proven_by_its_lease_alone_and_first_no_more_when_it_ends(
+    database: str, shares: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leading = Follower(database).leadership()
+    leading.standing.shares = shares
+
+    async def refuse(*_: object) -> float:
+        raise StatementFailed("55P03", "refused by the test")
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leading.run)
+            await leading.may_write()
+            nursery.cancel_scope.cancel()
+        assert leading.is_first is not shares
+        async with await connect(database) as conn:
+            await leading.standing.take(conn)
+            monkeypatch.setattr(module, "renew_lease", refuse)
+            leading.standing.proven_until = before = leading.standing.uptime()
+            await leading._beat(conn)
+            assert (leading.standing.proven_until > before) is not shares
 
 
 async def test_a_schema_that_is_missing_keeps_the_daemon_from_writing(database_url: str) -> None:

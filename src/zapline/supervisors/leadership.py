@@ -187,6 +187,7 @@ class Leadership:
                         await self._lead(connection)
                 finally:
                     self.standing.proven_until, self.standing.node = -inf, None
+                    self.is_first = self.is_first and not self.standing.shares
                     connection.abort()
             except RemoteError as failure:
                 self._set_status(LeadershipStatus.UNREACHABLE, str(failure))
@@ -258,22 +259,26 @@ class Leadership:
         before, self._beat_at = self.standing.uptime(), trio.current_time()
         if self.standing.node is None:
             await self._compare_clocks(connection)
-        else:
-            await self._renew(connection, self.standing.node)
+        elif not await self._renew(connection, self.standing.node) and self.standing.shares:
+            return  # who shares the lock is proven by its lease alone
         self.standing.proven_until = before + SILENCE_SECONDS - _MARGIN
 
-    async def _renew(self, connection: Connection, node: UUID) -> None:
-        """Renew the node's lease, by the server's clock. Raises PositionRefused where it is over: it joins anew."""
+    async def _renew(self, connection: Connection, node: UUID) -> bool:
+        """Renew the node's lease, by the server's clock; False where that could not be done.
+
+        Raises PositionRefused where it is over: it joins anew.
+        """
         asked = trio.current_time()
         try:
             now = await renew_lease(connection, node, SILENCE_SECONDS, self.clock.wall())
         except StatementFailed as failure:
             _LOG.debug("The lease could not be renewed; the lock is held", error=str(failure))
             await self._compare_clocks(connection)
-            return
+            return False
         if now is None:
             raise PositionRefused("the lease of this node is over; it joins again as another one")
         self.clock.compare(now, asked)
+        return True
 
     async def leave(self, pool: Pool) -> None:
         """Hand the units back; this process does not lead again. Raises DatabaseUnavailable, StatementFailed."""
