@@ -113,10 +113,12 @@ class Dispatcher:
         if self._backlogs.get(unit_id) is not backlog:
             return  # rewound meanwhile
         for entry in page:
-            if self._takes(entry) and not unit.mailbox.put_entry(entry):
-                unit.mailbox.room_wanted = True
-                return
-            backlog.read_until = unit.last_fed_seq = entry.seq
+            if self._takes(entry):
+                if not unit.mailbox.put_entry(entry):
+                    unit.mailbox.room_wanted = True
+                    return
+                unit.last_fed_seq = entry.seq
+            backlog.read_until = entry.seq
         if page or backlog.grew:
             self.refill(unit)
         else:
