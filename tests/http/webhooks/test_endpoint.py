@@ -125,6 +125,10 @@ async def test_a_unit_that_another_process_has_made_is_read_before_its_webhook_i
         assert await front.post(front.path, front.body(data=text("A2"))) == (200, b"{}")
         assert await front.post("/webhooks/whatsapp/waha/x", front.body()) == (200, b"{}")
         assert reads == [False, True]
+        for _ in range(2):  # a stranger's is read for once in a while
+            assert await front.post("/webhooks/whatsapp/evolution/another", front.body()) == (200, b"{}")
+        assert reads == [False, True, True]
+        assert len(front.app._refused) == 1
         await front.stack.wait_until_stored()
         rows = await front.stack.rows("select external_id from zapline.messages order by 1")
         assert rows == [("A1",), ("A2",)]

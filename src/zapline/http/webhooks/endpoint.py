@@ -35,6 +35,8 @@ _UNTRUSTED_LIMIT = 16_384
 _LOGGED_PER_MINUTE = 10
 """Security events of one source logged per minute; the rest are only counted."""
 _MAX_SOURCES = 1024
+_REFUSED_SECONDS, _MAX_REFUSED = 5.0, 4096
+"""For how long, and of how many secrets, it is remembered that the units were read for them in vain."""
 _LOG = structlog.get_logger(scope="Webhook")
 
 
@@ -92,6 +94,7 @@ class WebhookApp:
         self._rest = rest
         self._trusted_proxies = trusted
         self._log_limit = _LogRateLimit()
+        self._refused: OrderedDict[bytes, float] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _normalised_path(scope).startswith(PREFIX):
@@ -109,8 +112,8 @@ class WebhookApp:
         counters.add("webhooks")
         route = _parse_path(scope)
         sender = self._authentication.by_secret(route.provider, route.secret)
-        if self._read_units is not None and isinstance(sender, Refusal) and sender is not Refusal.PROVIDER:
-            if not await self._read_units():
+        if self._read_units is not None and sender is Refusal.SECRET and route.secret:
+            if not await self._read_for(self._read_units, route):
                 counters.add("webhooks_put_off", "units_unread")
                 return _AGAIN
             sender = self._authentication.by_secret(route.provider, route.secret)
@@ -135,6 +138,20 @@ class WebhookApp:
         if not stored:
             counters.add("webhook_errors", "lost")
         return _TAKEN
+
+    async def _read_for(self, read_units: Callable[[], Awaitable[bool]], route: _WebhookPath) -> bool:
+        """Read the units for a secret that is nobody's yet, unless that was just done; False: it could not be done."""
+        refused, digest = self._refused, digest_secret(route.secret)
+        if trio.current_time() < refused.get(digest, 0.0):
+            return True
+        if not await read_units():
+            return False
+        if isinstance(self._authentication.by_secret(route.provider, route.secret), Refusal):
+            refused[digest] = trio.current_time() + _REFUSED_SECONDS
+            refused.move_to_end(digest)
+            if len(refused) > _MAX_REFUSED:
+                refused.popitem(last=False)
+        return True
 
     def _may_be_known_later(self, sender: Unit | Refusal) -> bool:
         """Whether the units have not been read yet, so that this may be one of them."""
