@@ -39,13 +39,13 @@ async def test_nodes_take_their_shares_bury_the_dead_and_hand_over(database: str
 
         # Directed: at no time is it nobody's, and what its owner had in hand is taken anew.
         await inbox.put(conn, [arrival(some[0], 1)])
-        (taken,) = await inbox.take(conn, first, [], 10)
+        (taken,) = await inbox.take(conn, first, [], 10, 10)
         assert await membership.find_takers(conn, first, 3) == [(second, 1)]
         assert await membership.hand_over(conn, first, second, [some[0], rest[0]], 0) == [some[0]]
         moved = await owners(conn)
         assert moved[some[0]][0] == second
         assert moved[some[0]][1] > max(epoch for _, epoch in before.values())
-        (again,) = await inbox.take(conn, second, [], 10)
+        (again,) = await inbox.take(conn, second, [], 10, 10)
         assert (again.id, again.deaths) == (taken.id, 0)
 
         await die(conn, second)
@@ -60,7 +60,7 @@ async def test_nodes_take_their_shares_bury_the_dead_and_hand_over(database: str
         after = await owners(conn)
         assert {owner for owner, _ in after.values()} == {first}
         assert all(epoch >= moved[unit][1] for unit, (_, epoch) in after.items())
-        (suspect,) = await inbox.take(conn, first, [], 10)
+        (suspect,) = await inbox.take(conn, first, [], 10, 10)
         assert (suspect.id, suspect.deaths) == (taken.id, 1)
 
         await membership.begin_leaving(conn, first)
@@ -97,12 +97,23 @@ async def test_the_inbox_holds_each_webhook_once_until_its_owner_stores_it(datab
         assert await inbox.put(conn, given) == {node}
         assert await inbox.put(conn, [*given, given[0]], replayed=[0]) == {node}
         assert await inbox.has_waiting(conn, unit, NOW * 2)
-        assert [each.entry.body for each in await inbox.take(conn, node, [unit], 10)] == [b"3"]
-        first, second = await inbox.take(conn, node, [], 10)
+        (others,) = await inbox.take(conn, node, [unit], 10, 10)
+        assert others.entry.body == b"3"
+        (first,) = await inbox.take(conn, node, [], 10, 1)  # some of each unit
+        (second,) = await inbox.take(conn, node, [], 10, 1)
         assert [first.entry.body, second.entry.body, first.entry.received_at] == [b"1", b"2", given[0].received_at]
-        assert await inbox.take(conn, node, [], 10) == []
-        await inbox.give_back(conn, node, [second.id])
-        assert [each.id for each in await inbox.take(conn, node, [], 10)] == [second.id]
+        assert await inbox.take(conn, node, [], 10, 10) == []
+        # What a statement took whose answer was lost is not in hand.
+        assert await inbox.give_back(conn, node, [others.id, first.id]) == 1
+        assert [each.id for each in await inbox.take(conn, node, [], 10, 10)] == [second.id]
+        assert await inbox.give_back(conn, node, []) == 3
+        await conn.execute(
+            "update zapline.unit_whatsapp_connections set archived_at = now() where unit_id = %(id)s", {"id": unit}
+        )
+        assert [each.id for each in await inbox.take(conn, node, [], 10, 10)] == [others.id]
+        await conn.execute("update zapline.unit_whatsapp_connections set archived_at = null")
+        assert len(await inbox.take(conn, node, [], 1, 10)) == 1
+        assert len(await inbox.take(conn, node, [], 9, 10)) == 1
 
         entry = EntryFacts(None, "messages.upsert", NOW, b"1", dead_reason="of_a_test")
         epoch = (await owners(conn))[unit][1]
@@ -113,7 +124,6 @@ async def test_the_inbox_holds_each_webhook_once_until_its_owner_stores_it(datab
         assert (await inbox.count_waiting(conn))[0] == 3
         held = Ownership(node, epoch)
         # What is another unit's stays, whoever says that he has stored it.
-        (others,) = await conn.fetch("select id from zapline.inbox where unit_id = %(unit)s", {"unit": other})
         ids = [first.id, others.id]
         write = prepare_batch(unit, [entry], None, None, UUID(int=1), held=held, inbox=ids)
         assert [part.inbox for part in write.halves() if part.inbox] == [ids]

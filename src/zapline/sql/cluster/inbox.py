@@ -51,9 +51,12 @@ async def put(conn: Connection, arrivals: Sequence[Arrival], replayed: Collectio
     return {row.owner for row in rows}
 
 
-async def take(conn: Connection, node: UUID, full: Collection[UnitId], most: int) -> list[InboxEntry]:
-    """Take up to ``most`` webhooks of the node's units, the oldest first; none of units that are ``full``."""
-    rows = await _SQL.rows(conn, "take", node=node, full=list(full), most=most)
+async def take(conn: Connection, node: UUID, full: Collection[UnitId], most: int, each: int) -> list[InboxEntry]:
+    """Take up to ``most`` webhooks of the node's units, up to ``each`` of one, the oldest first.
+
+    None of units that are ``full``, or archived.
+    """
+    rows = await _SQL.rows(conn, "take", node=node, full=list(full), most=most, each=each)
     return [
         InboxEntry(
             row.id,
@@ -70,9 +73,9 @@ async def has_waiting(conn: Connection, unit: UnitId, until: float) -> bool:
     return row is not None and bool(row.waits)
 
 
-async def give_back(conn: Connection, node: UUID, ids: Sequence[int]) -> None:
-    """Let go of webhooks that the node has in hand."""
-    await _SQL.execute(conn, "give_back", node=node, ids=list(ids))
+async def give_back(conn: Connection, node: UUID, in_hand: Sequence[int]) -> int:
+    """Let go of all webhooks that the node took but those that it has ``in_hand``; returns of how many."""
+    return await _SQL.execute(conn, "give_back", node=node, in_hand=list(in_hand))
 
 
 async def forget_homeless(conn: Connection) -> int:

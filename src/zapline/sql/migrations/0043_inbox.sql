@@ -20,6 +20,7 @@ create table zapline.inbox (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
 create index idx_inbox_id on zapline.inbox (id);
 create index idx_inbox_unit on zapline.inbox (unit_id);
+create index idx_inbox_taken_by on zapline.inbox (taken_by) where taken_by is not null;
 alter table zapline.inbox enable row level security;
 alter table zapline.inbox force row level security;
 create policy engine on zapline.inbox to zapline_engine using (true) with check (true);

@@ -98,6 +98,10 @@ class Roster:
         known = self._units.get(unit)
         return self.shared and known is not None and known.state is None
 
+    def is_served(self, unit: Unit) -> bool:
+        """Whether a unit's actor runs."""
+        return unit.can_act and unit.id in self._scopes
+
     def elsewhere(self) -> frozenset[UnitId]:
         """Units that are not this process's, where several processes share them."""
         return frozenset(id for id, unit in self._units.items() if unit.state is None) if self.shared else frozenset()
@@ -142,7 +146,9 @@ class Roster:
         """
         listed = {record.id: record for record in records}
         for removed in self._units.keys() - listed.keys():
-            self._stop(self._units.pop(removed))
+            gone = self._units.pop(removed)
+            self._stop(gone)
+            gone.held.over = True
         for record in listed.values():
             unit = self._units.get(record.id)
             ours = owned(record) and record.stored is not None
