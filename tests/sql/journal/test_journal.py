@@ -64,6 +64,24 @@ async def test_an_entry_comes_back_as_it_was_until_it_is_done(tmp_path: Path) ->
         assert await journal.unfinished(START, 10) == []
 
 
+async def test_what_was_received_while_units_were_shared_is_replayed_where_they_are_no_more(tmp_path: Path) -> None:
+    async with opened(tmp_path) as journal:
+        await journal.note_use(shared=False)
+        await journal.append(arrival())
+        await journal.note_use(shared=True)
+        assert [entry.replayed for entry in await journal.unfinished(START, 10)] == [False]
+    async with opened(tmp_path) as journal:
+        await journal.note_use(shared=True)
+        for event in ("messages.upsert", "!too_large", "!backfill"):
+            await journal.append(arrival(event=event))
+    async with opened(tmp_path) as journal:
+        await journal.note_use(shared=False)
+        assert [entry.replayed for entry in await journal.unfinished(START, 10)] == [True, True, True, False]
+        await journal.append(arrival())
+        await journal.note_use(shared=False)
+        assert [entry.replayed for entry in await journal.unfinished(START, 10)] == [True, True, True, False, False]
+
+
 async def test_done_marks_reach_the_disk_by_themselves_within_a_moment(tmp_path: Path) -> None:
     async with opened(tmp_path) as journal:
         seqs = await journal.append_many([arrival(), arrival()])

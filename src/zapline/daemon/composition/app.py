@@ -135,15 +135,17 @@ class RunningDaemon:
 
         Takes at most ``seconds``, and one more for a disk that hangs.
         """
-        leadership, cluster = self.core.leadership, self.cluster
+        leadership, cluster, deadline = self.core.leadership, self.cluster, trio.current_time() + seconds
         if cluster is not None and leadership.status is LeadershipStatus.LEADING:
             await cluster.leave(seconds / 2)
-        with trio.move_on_after(seconds):
+        with trio.move_on_at(deadline):
             self.core.feed.close()
             self.stop_serving.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.outbound.senders.drain, seconds)
                 await self.served.wait()
+            if cluster is not None:
+                cluster.end_intake()
             while leadership.status is LeadershipStatus.LEADING and not self._idle():  # noqa: ASYNC110 - three objects
                 await trio.sleep(0.02)
         if not self.health.stuck_units():  # else what is in hand may be why the process had to be ended
@@ -152,8 +154,7 @@ class RunningDaemon:
         if leadership.status is LeadershipStatus.LEADING:
             with trio.move_on_after(_NOTE_SECONDS), suppress(RemoteError):
                 await leadership.leave(self.core.pool)
-        depth = self.core.journal.statistics().depth
-        if depth:
+        if depth := self.core.journal.statistics().depth:
             _LOG.warning("Stopping with webhooks not stored yet; the journal keeps them", count=depth)
 
     def _idle(self) -> bool:
@@ -194,6 +195,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         journal = await enter(Journal.open(settings.state_dir / "journal", on_committed=dispatcher.dispatch))
+        await journal.note_use(shared=settings.cluster)
         client = _evolution_client(settings, await enter(open_http_client(settings.evolution_connections)))
         pool = await enter(Pool.open(database.url, size=4, **database.engine))
         api_pool = await enter(Pool.open(database.url, size=4, **database.reader))
@@ -227,10 +229,9 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         reports = (outbound.report, notifications.report, inbound.report, servers.report(roster), files.report)
         health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, pool, *reports)
         alarms = await enter(open_alarms(settings, secrets.master, core, outbound, health))
-        on_notify = alarms.reloading(notifications.on_access_change(identity.invalidate_cache))
+        heard = alarms.reloading(notifications.on_access_change(identity.invalidate_cache))
         verbs = {**privacy.verbs, **server_verbs(server_commands), **alarms.verbs}
-        about_control = (audit, on_notify, verbs, lambda: leadership.is_first)
-        control = ControlRequests(commands, pool, outbound.reconciler, *about_control)
+        control = ControlRequests(commands, pool, outbound.reconciler, audit, heard, verbs, lambda: leadership.is_first)
         history = HealthHistory(pool, health, leadership, clock)
         kept = (JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes), feed, secrets.sealer)
         about = (pool, journal, leadership, commands, roster, counters)

@@ -27,7 +27,10 @@ from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.units.roster import Roster
 
 _LOOK_PAUSE = 0.1
+_FAILED_PAUSE = 0.5
 _LEFT_PAUSE = 1.0
+_HOMELESS_PAUSE = 60.0
+"""Seconds between two looks for webhooks of units that are gone."""
 _LOAD_SECONDS = 600.0
 """For which it is believed that another node still reads a campaign's list."""
 _LOG = structlog.get_logger(scope="Cluster")
@@ -61,18 +64,29 @@ class Cluster:
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.outbound.senders.drain, seconds)
-                try:
-                    while await self.placement.hand_over_all() and self.placement.has_takers:  # noqa: ASYNC110
-                        await trio.sleep(_LOOK_PAUSE)
-                except RemoteError as failure:
-                    _LOG.warning("The units cannot be handed over; others take them", error=str(failure))
+                await self._hand_over_all()
             if self.placement.has_takers:
                 await trio.sleep_until(least)
 
+    async def _hand_over_all(self) -> None:
+        """Hand over until nothing is left, or nobody takes it; what fails is tried again."""
+        while True:
+            try:
+                if not await self.placement.hand_over_all() or not self.placement.has_takers:
+                    return
+            except RemoteError as failure:
+                _LOG.warning("Units could not be handed over; it is tried again", error=str(failure))
+                await trio.sleep(_FAILED_PAUSE)
+            await trio.sleep(_LOOK_PAUSE)
+
+    def end_intake(self) -> None:
+        """No more webhooks come: those of which there is one copy get their second one at once."""
+        self.single.hurry()
+
     @property
     def is_idle(self) -> bool:
-        """Whether every webhook that this node took is stored, or another node's matter."""
-        return self.reader.in_hand == 0
+        """Whether every webhook that this node took has two copies, and is stored or another node's matter."""
+        return self.reader.in_hand == 0 and self.single.left == 0
 
 
 def check_shared_key(settings: Settings) -> None:
@@ -148,11 +162,16 @@ def take_what_is_left(
 async def _empty_inbox(core: DaemonCore, reader: InboxReader) -> None:
     """Read the inbox until it is empty; one look, if nothing is in it. Nobody puts anything in any more."""
     async with trio.open_nursery() as nursery:
-        reads = False
+        reads, forgot_at = False, float("-inf")
         while True:
             await core.leadership.may_write()
             try:
                 async with core.pool.connection() as conn:
+                    if trio.current_time() > forgot_at + _HOMELESS_PAUSE:
+                        if homeless := await inbox.forget_homeless(conn):
+                            core.counters.add("orphaned_entries", amount=homeless)
+                            _LOG.warning("Webhooks of units that no longer exist were given up", count=homeless)
+                        forgot_at = trio.current_time()
                     waiting, _ = await inbox.count_waiting(conn)
             except RemoteError as failure:
                 _LOG.debug("The inbox cannot be looked at", error=str(failure))

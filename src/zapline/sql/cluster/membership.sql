@@ -95,7 +95,8 @@ having count(c.unit_id) < %(share)s
  order by count(c.unit_id), n.id;
 
 -- name: hand_over
--- Gives units to another living node, under a new epoch: at no time are they nobody's.
+-- Gives units to another living node, under a new epoch: at no time are they nobody's. One that is just being written
+-- stays for the next time.
 with taker as (
     select id from zapline.nodes where id = %(taker)s and expires_at > clock_timestamp() and not leaving
 ), moved as materialized (
@@ -103,7 +104,7 @@ with taker as (
       from zapline.unit_whatsapp_connections c cross join taker
      where c.owner = %(node)s and c.unit_id = any(%(units)s)
      order by c.unit_id
-       for update of c
+       for update of c skip locked
 ), began as (
     update zapline.leader l set epoch = greatest(l.epoch, %(known)s::bigint) + 1
      where l.id = 1 and exists (select from moved)

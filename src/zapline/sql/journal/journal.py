@@ -208,6 +208,16 @@ class Journal(JournalHistory):
         """The journal fits the database, from now on. Does not wait; tried again if refused."""
         self._writer.submit_unattended(JournalFile.note_compared)
 
+    async def note_use(self, shared: bool) -> None:
+        """Say whether several processes share the units, before anything is read.
+
+        If they did when it was written, and do no more, what was received and is unfinished counts as replayed: the
+        positions of units are beyond it. Returns within some seconds; tried again if refused.
+        """
+        self._writer.submit_unattended(lambda file: file.note_use(shared))
+        with trio.move_on_after(self._room_seconds), suppress(JournalRefused):
+            await self.flush()
+
     async def reset_position(self, unit: UnitId, stored: int) -> None:
         """The database holds the unit's entries up to this number only. Raises ``JournalRefused``."""
         await self._call(JournalFile.reset_stored, unit, stored)

@@ -54,6 +54,20 @@ CALL_STARTED = "!call"
 """Event of an entry that says that a message is about to be sent. ``positions.called`` is a unit's last one."""
 SEND_ANSWER = "!answer"
 """Event of an entry that says how a call to send a message ended. No webhook's event can have such a name."""
+REMOVE = "delete from entries where seq in (select value from json_each(?))"
+REMOVE_DONE = (
+    "delete from entries where seq in (select value from json_each(?)) "
+    "and not exists (select 1 from unfinished u where u.seq = entries.seq)"
+)
+REPLAY_CALLS = (
+    "update unfinished set replayed = 1 where seq in (select value from json_each(?)) "
+    "and exists (select 1 from entries e where e.seq = unfinished.seq and e.event = ?)"
+)
+REPLAY_RECEIVED = (
+    "update unfinished set replayed = 1 where exists (select 1 from entries e where e.seq = unfinished.seq "
+    "and (substr(e.event, 1, 1) <> '!' or e.event = '!too_large'))"
+)
+"""What was received, and not noted by the unit's owner."""
 NOTE_CALLS = (
     "insert or ignore into calls (message, seq, fence) "
     "select json_extract(cast(body as text), '$.message'), seq, json_extract(cast(body as text), '$.fence') "

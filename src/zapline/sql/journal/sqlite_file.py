@@ -18,6 +18,10 @@ from zapline.sql.journal.schema import (
     FORGET_CALLS,
     NOTE_CALLS,
     PAGE_BYTES,
+    REMOVE,
+    REMOVE_DONE,
+    REPLAY_CALLS,
+    REPLAY_RECEIVED,
     ROW_BYTES,
     SEND_ANSWER,
     DamageFound,
@@ -43,20 +47,11 @@ REPLAY = (
     "select seq, unit_id, ?, 1 from entries where seq in (select value from json_each(?))"
 )
 FINISH = "delete from unfinished where seq in (select value from json_each(?))"
-REPLAY_CALLS = (
-    "update unfinished set replayed = 1 where seq in (select value from json_each(?)) "
-    "and exists (select 1 from entries e where e.seq = unfinished.seq and e.event = ?)"
-)
 REPLAY_BEFORE = "update unfinished set replayed = 1 where seq <= ?"
 CALLED = (
     "insert into positions (unit_id, called) select unit_id, max(seq) from entries "
     "where seq between ? and ? and event = ? group by unit_id "
     "on conflict (unit_id) do update set called = excluded.called"
-)
-REMOVE = "delete from entries where seq in (select value from json_each(?))"
-REMOVE_DONE = (
-    "delete from entries where seq in (select value from json_each(?)) "
-    "and not exists (select 1 from unfinished u where u.seq = entries.seq)"
 )
 CRASHED = "update unfinished set crashes = crashes + 1 where seq in (select value from json_each(?))"
 IN_HAND = "update unfinished set in_hand = ? where seq = ?"
@@ -230,6 +225,14 @@ class JournalFile:
     def note_compared(self) -> None:
         """The journal fits the database."""
         self._open_connection().execute("delete from meta where key = 'uncompared'")
+
+    def note_use(self, shared: bool) -> None:
+        """Note whether positions say what is stored: while units are shared, what is received goes by the inbox."""
+        connection = self._open_connection()
+        if shared:
+            connection.execute("insert or ignore into meta values ('shared', 1)")
+        elif connection.execute("delete from meta where key = 'shared'").rowcount:
+            connection.execute(REPLAY_RECEIVED)
 
     def take_new_id(self, journal_id: UUID) -> None:
         """Become another journal: the numbers so far are history, and what is unfinished of them is replayed."""

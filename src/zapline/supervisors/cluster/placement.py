@@ -33,7 +33,7 @@ _SETTLED_SECONDS = 5.0
 _AFTER_DEATH_SECONDS = 30.0
 """Nothing is moved so long after a node has joined, and after one has died."""
 _MOST_MOVED = 100
-"""Units that are handed over at once, each second."""
+"""Units that one statement hands over; of a node that does not leave, each second."""
 _COUNT_EVERY = 5.0
 _SECRETS_COMPARED = 20
 """Units whose secrets are compared with the master key; some may have been imported with secrets of their own."""
@@ -69,6 +69,8 @@ class Placement:
     inbox_age: float = field(default=0.0, init=False)
     """Seconds for which the oldest webhook has waited in the inbox, by the last count."""
     _counted_at: float = field(default=float("-inf"), init=False)
+    _asked_at: float = field(default=float("-inf"), init=False)
+    """When a look was last hastened for a webhook of an unknown sender."""
     _known: tuple[UUID, str, str] | None = field(default=None, init=False)
     """As which node the units were read, and the marks of what was read."""
     _compared_as: UUID | None = field(default=None, init=False)
@@ -92,10 +94,13 @@ class Placement:
     async def read_anew(self) -> bool:
         """Read the units if any has changed; False where that could not be done within some seconds.
 
-        Whoever asks at the same time shares the look.
+        Whoever asks at the same time shares the look, and no look is hastened twice within a second: strangers may
+        ask, too.
         """
         asked = trio.current_time()
-        self._wake.set()
+        if asked >= self._asked_at + LOOK_EVERY:
+            self._asked_at = asked
+            self._wake.set()
         with trio.move_on_after(_READ_WITHIN):
             while self._seen_at < asked:
                 looked = self._looked
@@ -125,6 +130,8 @@ class Placement:
                 pause = _SOON
             await self._refuse_foreign_key(conn, node)
             seen = await membership.survey(conn, node)
+            if self._leadership.standing.node != node:
+                return pause
             became_first = seen.eldest and not self._leadership.is_first
             self._leadership.is_first = seen.eldest
             if became_first:
@@ -235,12 +242,11 @@ class Placement:
             takers = await membership.find_takers(conn, node, share)
             self.has_takers = bool(takers)
             for taker, room in takers:
-                some, movable = movable[:room], movable[room:]
-                if not some:
-                    break
-                epoch = self._leadership.standing.epoch or 0
-                gone = await membership.hand_over(conn, node, taker, [unit.id for unit in some], epoch)
-                moved += len(gone)
+                given, movable = movable[:room], movable[room:]
+                while given:
+                    epoch, some = self._leadership.standing.epoch or 0, [unit.id for unit in given[:_MOST_MOVED]]
+                    moved += len(await membership.hand_over(conn, node, taker, some, epoch))
+                    del given[:_MOST_MOVED]
             if moved:
                 await membership.notify(conn, [membership.UNITS_CHANNEL])
         if moved:

@@ -144,6 +144,7 @@ class Intake:
     async def _make_copies(self, inbox: SharedInbox, single: SingleCopies, arrivals: Sequence[Arrival]) -> bool | None:
         """Make a webhook durable in journal and inbox at the same time; None: in neither, it is to be sent again."""
         journaled, shared = list[Seq](), False
+        old = single.is_history(arrivals[0].received_at)
 
         async def journal() -> None:
             rest = arrivals
@@ -161,10 +162,10 @@ class Intake:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keep_in_journal)
-            shared = await inbox.put(arrivals)
+            shared = await inbox.put(arrivals, replayed=old)
         whole = len(journaled) == len(arrivals)
         if not shared and not whole:
-            shared = await inbox.put(arrivals, self._database_timeout)
+            shared = await inbox.put(arrivals, self._database_timeout, replayed=old)
         if shared:
             self._journal.mark_done(journaled)
             return True

@@ -15,6 +15,8 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbox.shared_inbox import SharedInbox
 
 _PAGE = 128
+_OLD = 60.0
+"""Seconds after which a webhook is history where its line is concerned: its facts merge, its events step nothing."""
 _FRESH = 3.0
 """Seconds after which a webhook that is not done is one whose second copy failed, not one that is being made."""
 _LOOK_EVERY = 1.0
@@ -40,8 +42,21 @@ class SingleCopies:
     """UTC seconds."""
     left: int = field(default=0, init=False)
     """Webhooks of which there is one copy, as far as is known."""
+    _began: float = field(default=0.0, init=False)
+    _hurried: bool = field(default=False, init=False)
     _due: bool = field(default=True, init=False)
     _looked_at: float = field(default=float("-inf"), init=False)
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
+
+    def is_history(self, received_at: float) -> bool:
+        """Whether a webhook came so long ago (UTC seconds), or before this process, that its line has moved on."""
+        return received_at < max(self._began, self.clock() - _OLD)
+
+    def hurry(self) -> None:
+        """No webhook is being taken any more: there is none whose second copy is just being made."""
+        self._hurried = self._due = True
 
     def note(self, count: int) -> None:
         """Note that webhooks were answered with one copy."""
@@ -57,7 +72,7 @@ class SingleCopies:
                 continue
             self._due, self._looked_at = False, trio.current_time()
             try:
-                await self.make_all(self.clock() - _FRESH)
+                await self.make_all(float("inf") if self._hurried else self.clock() - _FRESH)
             except JournalRefused as refused:
                 _LOG.error("The journal cannot be read for second copies", error=str(refused))
                 self._due = True
@@ -72,7 +87,8 @@ class SingleCopies:
             fresh += len(wanted) - len(due)
             for entry in due:
                 arrival = Arrival(entry.unit_id, entry.event, entry.received_at, entry.body)
-                await self._inbox.put([arrival], float("inf"), replayed=entry.replayed)
+                old = entry.replayed or self.is_history(entry.received_at)
+                await self._inbox.put([arrival], float("inf"), replayed=old)
                 self._journal.mark_done([entry.seq])
                 made += 1
             others = [entry.seq for entry in page if self._is_left_to_owner(entry)]
