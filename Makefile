@@ -39,7 +39,7 @@ test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daem
 
 long: $(READY) ## What is dear, takes long or wants the machine alone: the console in a browser, short chaos runs, seeds of the simulation, matrices over all routes, all examples of the properties (12 to 15 minutes)
 	@CONSOLE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/http/api/test_conformance.py
-	@$(PARALLEL) -n $(WORKERS) -m "heavy and not long"
+	@CONSOLE_SCREENSHOTS=1 $(PARALLEL) -n $(WORKERS) -m "heavy and not long"
 	@$(PARALLEL) -n $(CORES) -m long tests/deploy tests/clients
 	@$(PARALLEL) -n $(CORES) -m "hypothesis and not long and not server" --hypothesis-profile=thorough tests/domain tests/evolution tests/daemon tests/sql/journal
 

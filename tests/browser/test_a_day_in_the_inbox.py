@@ -40,7 +40,6 @@ def unit(system: RunningSystem) -> str:
     return made
 
 
-@pytest.mark.long
 def test_an_attendants_day(
     signed_in_visitor: Callable[..., Visitor],
     new_visitor: Callable[..., Visitor],
@@ -116,7 +115,6 @@ def test_an_attendants_day(
     expect(page.locator("#colleagues")).to_have_text("")
 
 
-@pytest.mark.long
 def test_nothing_is_sent_twice_over_a_killed_daemon_a_reload_and_two_tabs(
     signed_in_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem, unit: str
 ) -> None:

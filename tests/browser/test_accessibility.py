@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 from support.browser_visitor import BrowserThread, Visitor
 from support.console_routes import console_paths
@@ -18,7 +17,6 @@ ADDRESSES = """[...document.querySelectorAll("[href], [action], [data-src], [dat
 STREAMS = {"/console/events", "/console/units/<uuid:unit>/events", "/console/static/<name>"}
 
 
-@pytest.mark.long
 def test_no_page_of_any_route_has_a_fault_that_axe_finds(
     signed_in_visitor: Callable[..., Visitor],
     new_visitor: Callable[..., Visitor],

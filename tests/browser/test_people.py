@@ -15,7 +15,6 @@ from zapline.domain.privacy.one_time_codes import code_of
 PASSWORD = "a sea of herring"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("locale", ["en-US", "pt-BR", "es-MX"])
 def test_somebody_is_invited_sets_up_one_time_codes_and_signs_in_with_them(
     signed_in_visitor: Callable[..., Visitor],

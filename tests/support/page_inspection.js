@@ -59,7 +59,13 @@
   // -- what is visibly wrong
   const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   if (wide > 0) {
-    const out = all("body *").filter(one => shown(one) && one.getBoundingClientRect().right > innerWidth + 1);
+    const right = one => one.getBoundingClientRect().right;
+    const scrolled = one => {
+      for (let around = one.parentElement; around; around = around.parentElement)
+        if (getComputedStyle(around).overflowX !== "visible") return right(around) <= innerWidth + 1;
+      return false;
+    };
+    const out = all("body *").filter(one => shown(one) && right(one) > innerWidth + 1 && !scrolled(one));
     found.push(`the page is ${wide} px too wide: ${out.slice(0, 3).map(named).join(" | ")}`);
   }
   const below = document.documentElement.scrollHeight - Math.max(innerHeight, document.body.getBoundingClientRect().bottom
