@@ -97,8 +97,8 @@ class Outbound:
         self.reconciler = Reconciler(pool, client, intake, journal, roster, leadership, counters, reconcile_policy)
         wake = self.senders.wake
         # Another node may have made a call, and stood still in it: it ends within its lease and Evolution's time.
-        min_age = SILENCE_SECONDS + settings.evolution_timeout_seconds + 30 if settings.cluster else 30.0
-        policy = LookupPolicy(min_age=min_age)
+        min_age = SILENCE_SECONDS + settings.evolution_timeout_seconds + 30
+        policy = LookupPolicy(min_age=min_age) if settings.cluster else None
         self.uncertain = UncertainSendLookup(
             pool, client, intake, journal, roster, leadership, counters, wake, policy, support=support
         )
