@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test test-fast long check lint types imports docs clients translations screenshots picture bench bench-quick conformance chaos cluster sim proof planted release lock clean
+.PHONY: help run test test-fast long check lint types imports docs clients translations pages screenshots picture bench bench-quick conformance chaos cluster sim proof planted release lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -65,6 +65,9 @@ clients: $(READY) ## Write docs/openapi.json anew, and what the clients for Pyth
 translations: $(READY) ## Bring the console's catalogue up to date with the texts of its sources; fill in what is empty
 	@mkdir -p build && export PYTHONPATH=tests && $(BIN)/pybabel -q extract && $(BIN)/pybabel -q update
 	@sed -i '/^#, python-format$$/d' src/zapline/http/console/locale/*/LC_MESSAGES/console.po
+
+pages: $(READY) ## Judge every page of the console by axe-core, in each language (needs Chromium; five minutes)
+	@CI=true ZAPLINE_ALL_LANGUAGES=1 $(PYTEST) tests/browser/test_accessibility.py tests/browser/test_people.py
 
 screenshots: $(READY) ## Take screenshots of the console's pages, in light, dark and for phones (needs Chromium)
 	@CONSOLE_SCREENSHOTS=1 $(PYTEST) tests/browser

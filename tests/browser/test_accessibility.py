@@ -1,4 +1,4 @@
-"""Every page of the console, as its routes name them, judged by axe-core in each language."""
+"""Every page of the console, as its routes name them, judged by axe-core; in each language by ``make pages``."""
 
 import json
 import re
@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from support.browser_visitor import BrowserThread, Visitor
 from support.console_routes import console_paths
+from support.page_inspection import LOCALES
 from support.running_system import RunningSystem, wait_until
 
-LOCALES = ("en-US", "pt-BR", "es-MX")
 PLACEHOLDER = re.compile(r"<(?:\w+:)?(\w+)>")
 ADDRESSES = """[...document.querySelectorAll("[href], [action], [data-src], [data-above], [src]")].flatMap(
     one => ["href", "action", "data-src", "data-above", "src"].map(name => one.getAttribute(name)).filter(Boolean))"""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from support.browser_visitor import Visitor
+from support.page_inspection import LOCALES
 from support.running_system import RunningSystem
 
 from zapline.domain.privacy.one_time_codes import code_of
@@ -15,7 +16,7 @@ from zapline.domain.privacy.one_time_codes import code_of
 PASSWORD = "a sea of herring"
 
 
-@pytest.mark.parametrize("locale", ["en-US", "pt-BR", "es-MX"])
+@pytest.mark.parametrize("locale", LOCALES)
 def test_somebody_is_invited_sets_up_one_time_codes_and_signs_in_with_them(
     signed_in_visitor: Callable[..., Visitor],
     new_visitor: Callable[..., Visitor],

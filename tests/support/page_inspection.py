@@ -10,6 +10,8 @@ ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 WANTED = bool(os.environ.get("CONSOLE_SCREENSHOTS"))
 """Whether screenshots are kept: they are for people, and each takes a quarter of a second."""
+LOCALES = ("en-US", "pt-BR", "es-MX") if os.environ.get("ZAPLINE_ALL_LANGUAGES") else ("pt-BR",)
+"""Of the walks through all pages: one, whose texts are long, in ``make long``, all in ``make pages``."""
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}
 _VARIANTS = (("light", "light", DESKTOP), ("dark", "dark", DESKTOP), ("phone", "light", PHONE))

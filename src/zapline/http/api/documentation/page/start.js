@@ -3,7 +3,7 @@ SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#reference",
   deepLinking: true,
-  docExpansion: "list",
+  docExpansion: "none", // a hundred and fifty opened operations at once are not drawn any more
   defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
   filter: true,
