@@ -22,7 +22,7 @@ from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.files.disk import DiskFull, Draft, FileDisk
-from zapline.supervisors.inbound.server_standing import ServerStanding
+from zapline.supervisors.inbound.server_standing import PerServer
 from zapline.supervisors.inbound.unit_state import Unit
 
 MAX_FETCHES = 4
@@ -77,8 +77,7 @@ class FileKeeper:
     _turns: dict[UnitId, _Turn] = field(default_factory=dict)
     _wake_event: trio.Event = field(default_factory=trio.Event)
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(MAX_FETCHES))
-    _limiters: dict[ServerStanding, trio.CapacityLimiter] = field(default_factory=dict)
-    """Bounded by the number of servers."""
+    _of_server: PerServer = field(default_factory=lambda: PerServer(_OF_ONE_SERVER))
 
     def wake(self, unit: UnitId) -> None:
         """Something of the unit was stored: look soon, if it keeps files."""
@@ -138,8 +137,7 @@ class FileKeeper:
 
     async def _serve(self, unit: Unit, wanted: WantedFile, turn: _Turn) -> None:
         try:
-            limiter = self._limiters.setdefault(unit.server, trio.CapacityLimiter(_OF_ONE_SERVER))
-            async with limiter, self._limiter:
+            async with self._of_server.of(unit.server), self._limiter:
                 await self._keep(unit, wanted, turn)
         except RemoteError as away:
             _LOG.warning("What became of a file could not be stored; it is fetched again", error=str(away))
